@@ -1,0 +1,282 @@
+"""Heads and bodies of HTTP/1.1 messages (RFC 9112) on a byte stream that is read with a function.
+
+Reading pulls: :class:`RequestReader` and :func:`read_response_head` call ``recv()`` until they have what was asked
+for, so "need more" is never visible. ``recv()`` returns the next bytes, or ``b""`` at the end of the stream;
+whatever it raises (a timeout, a lost connection) passes through, and the reader is of no use afterwards. One thread
+at a time may use a reader.
+
+The syntax is checked by httptools (llhttp in its strict mode): bare LF, NUL, folded fields, whitespace before a
+colon, two framings of one body and chunks that do not add up are all refused. What it leaves out is checked here:
+the Host field, the version, and every limit. Limits apply while a head arrives, and the work is linear in its size
+however it is cut into pieces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+
+import httptools
+
+from .errors import HandshakeError
+from .http_head import DEFAULT_LIMITS, BadRequest, HeadEvents, Limits, receive_head
+from .protocol.fields import split_list
+from .protocol.handshake import RequestHead, ResponseHead
+from .protocol.headers import Headers
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "BadRequest",
+    "Limits",
+    "RequestReader",
+    "read_response_head",
+    "reason_phrase",
+    "request_bytes",
+    "response_bytes",
+]
+
+_PIECE = 65536
+# A line that frames a chunk: its size and extensions (RFC 9112, 7.1.1: the length of extensions is to be limited).
+_MAX_CHUNK_LINE = 4096
+_END_OF_HEAD = b"\r\n\r\n"
+# RFC 9110, 7.2: Host = uri-host [ ":" port ]; the characters of a reg-name or an IP-literal (RFC 3986, 3.2.2).
+_HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
+# Methods and "HTTP" begin with a letter; an empty line before them may have arrived as a lone CR so far.
+_FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r")
+_TLS_HANDSHAKE = 0x16
+
+
+class RequestReader:
+    """Reads the requests of one connection, one after the other.
+
+    After :meth:`read_head` the attributes describe the current request: ``keep_alive`` (the client wants to go on
+    with the connection), ``expects_continue`` (it waits for ``100 Continue`` before it sends the body) and
+    ``has_body``.
+
+    :param recv: returns the next bytes of the connection, ``b""`` at its end.
+    :param limits: how large a head may be.
+    :param data: bytes of the connection that were read before.
+    """
+
+    def __init__(self, recv: Callable[[], bytes], limits: Limits = DEFAULT_LIMITS, data: bytes = b"") -> None:
+        self._recv = recv
+        self._limits = limits
+        self._buffer = bytearray(data)
+        self._body_left = 0
+        self._chunks: httptools.HttpRequestParser | None = None
+        self.keep_alive = False
+        self.expects_continue = False
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a part of the current request's body is still to be read."""
+        return self._body_left > 0 or self._chunks is not None
+
+    @property
+    def has_buffered(self) -> bool:
+        """Whether bytes were received beyond what has been handed out: of the body, or the next request."""
+        return bool(self._buffer)
+
+    def read_head(self) -> RequestHead | None:
+        """Read the next request's head; ``None`` if the connection ends before its first byte.
+
+        The body of the request before it must have been read to its end.
+
+        :raises BadRequest: the head breaks a rule or a limit, or the connection ends in the middle of it.
+        """
+        head = HeadEvents()
+        parser = httptools.HttpRequestParser(head)
+        size = receive_head(self._buffer, self._recv, parser, head, self._limits)
+        if size == 0:
+            return None
+        line = self._buffer[: self._buffer.index(b"\r\n")].decode("latin-1")
+        del self._buffer[:size]
+        method, target, version = _request_line(line, self._limits)
+        headers = Headers(head.fields)
+        _check_host(headers, version)
+        connection = _tokens(headers, "connection")
+        # RFC 9112, 9.3: persistent unless the client says close; before HTTP/1.1 only if it asks for it.
+        self.keep_alive = "close" not in connection and (version == "1.1" or "keep-alive" in connection)
+        # RFC 9110, 10.1.1: a server MUST ignore the expectation of an HTTP/1.0 request.
+        self.expects_continue = version == "1.1" and "100-continue" in _tokens(headers, "expect")
+        self._frame_body(headers, version)
+        return RequestHead(method, target, version, headers)
+
+    def _frame_body(self, headers: Headers, version: str) -> None:
+        """Set up the reading of the body. llhttp has checked that one valid framing is there at the most."""
+        codings = _tokens(headers, "transfer-encoding")
+        if not codings:
+            self._body_left = int(headers.get("content-length", "0"))
+            return
+        if version == "1.0":
+            # RFC 9112, 6.1: Transfer-Encoding in an HTTP/1.0 request means that the framing is faulty.
+            raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
+        if codings != ["chunked"]:
+            # RFC 9112, 6.1: SHOULD respond with 501 to a transfer coding that is not understood.
+            raise BadRequest(501, f"transfer coding {', '.join(codings)} is not supported, only chunked")
+        # A parser of its own: the one that read the head skips the body if the head mentions an upgrade.
+        self._chunks = httptools.HttpRequestParser(object())
+        self._chunks.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    def read_body(self, size: int = _PIECE) -> bytes:
+        """Return the next piece of the current request's body, at most ``size`` bytes; ``b""`` at its end.
+
+        :raises BadRequest: the chunks break a rule, or the connection ends in the middle of the body.
+        """
+        if self._chunks is not None and self._body_left == 0:
+            self._next_chunk(self._chunks)
+        if self._body_left == 0:
+            return b""
+        if not self._buffer:
+            self._fill("body")
+        piece = bytes(self._buffer[: min(size, self._body_left)])
+        del self._buffer[: len(piece)]
+        self._body_left -= len(piece)
+        if self._chunks is not None:
+            self._chunks.feed_data(piece)
+            if self._body_left == 0:
+                self._feed_line(self._chunks)
+        return piece
+
+    def _next_chunk(self, chunks: httptools.HttpRequestParser) -> None:
+        """Read the line before a chunk; after the last chunk the trailer section too, which is dropped."""
+        line = self._feed_line(chunks)
+        self._body_left = int(line.partition(b";")[0], 16)
+        if self._body_left:
+            return
+        received = 0
+        while self._feed_line(chunks) != b"\r\n":
+            received += 1
+            if received > self._limits.max_fields:
+                raise BadRequest(431, f"more than {self._limits.max_fields} trailer fields")
+        self._chunks = None
+
+    def _feed_line(self, chunks: httptools.HttpRequestParser) -> bytes:
+        """Read a line of the chunked coding, have it checked by ``chunks``, and return it."""
+        start = 0
+        while (end := self._buffer.find(b"\n", start) + 1) == 0:
+            start = len(self._buffer)
+            if start > _MAX_CHUNK_LINE:
+                break
+            self._fill("body")
+        if end > _MAX_CHUNK_LINE or end == 0:
+            raise BadRequest(400, f"line in a chunked body is over {_MAX_CHUNK_LINE} bytes")
+        line = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        try:
+            chunks.feed_data(line)
+        except httptools.HttpParserError as error:
+            raise BadRequest(400, f"malformed chunk: {error}") from None
+        return line
+
+    def _fill(self, what: str) -> None:
+        data = self._recv()
+        if not data:
+            raise BadRequest(400, f"connection ended in the middle of the {what}")
+        self._buffer += data
+
+    def leftover(self) -> bytes:
+        """Hand over the bytes received beyond the current request; after an upgrade they are WebSocket frames."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+
+def read_response_head(recv: Callable[[], bytes], limits: Limits = DEFAULT_LIMITS) -> tuple[ResponseHead, bytes]:
+    """Read the head of the response to a WebSocket request; interim responses before it are skipped.
+
+    :returns: the head, and the bytes received beyond it.
+    :raises HandshakeError: what came is not an HTTP response, or over a limit, or ended early (``status`` 0).
+    """
+    buffer = bytearray()
+    skipped = 0
+    while True:
+        head = HeadEvents()
+        parser = httptools.HttpResponseParser(head)
+        try:
+            size = receive_head(buffer, recv, parser, head, limits)
+        except BadRequest as error:
+            raise HandshakeError(f"server's answer is not a valid HTTP response: {error.message}", status=0) from None
+        if size == 0:
+            raise HandshakeError("server closed the connection without an answer", status=0)
+        status = parser.get_status_code()
+        if status < 100:
+            raise HandshakeError(f"server's answer has status {status}, which HTTP does not have", status=0)
+        del buffer[:size]
+        # RFC 9110, 15.2: a client MUST be able to parse interim responses; it MAY ignore those it does not expect.
+        if status >= 200 or status == 101:
+            return ResponseHead(status, head.reason, Headers(head.fields)), bytes(buffer)
+        skipped += size
+        if skipped > limits.max_head:
+            raise HandshakeError(f"interim responses of more than {limits.max_head} bytes", status=0)
+
+
+def response_bytes(
+    status: int,
+    reason: str | None,
+    fields: Iterable[tuple[str, str]],
+    body: bytes = b"",
+    *,
+    close: bool = True,
+) -> bytes:
+    """Return a small response as one bytes object.
+
+    Date is added, and Content-Length except where a response has no body (1xx, 204, 304).
+
+    :param reason: the reason phrase; ``None`` for the usual one of ``status``.
+    :param fields: header fields, already checked.
+    :param close: add ``Connection: close``.
+    """
+    lines = [f"HTTP/1.1 {status} {reason_phrase(status) if reason is None else reason}"]
+    lines += [f"{name}: {value}" for name, value in fields]
+    lines.append(f"Date: {formatdate(usegmt=True)}")
+    if status >= 200 and status not in (204, 304):
+        lines.append(f"Content-Length: {len(body)}")
+    if close:
+        lines.append("Connection: close")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def request_bytes(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """Return the head of an HTTP/1.1 request; the arguments are already checked."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def reason_phrase(status: int) -> str:
+    """Return the usual reason phrase of a status code; ``""`` for one that is not registered."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _tokens(headers: Headers, name: str) -> list[str]:
+    return [member.lower() for member in split_list(headers.get_all(name))]
+
+
+def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
+    """Split a request line, whose characters llhttp has checked, into method, target and version."""
+    method, _, rest = line.partition(" ")
+    target, _, protocol = rest.rpartition(" ")
+    if len(target) > limits.max_target:
+        raise BadRequest(414, f"request target is {len(target)} bytes, the limit is {limits.max_target}")
+    if protocol not in ("HTTP/1.1", "HTTP/1.0"):
+        raise BadRequest(505, f"{protocol} is not supported, only HTTP/1.1")
+    # RFC 9112, 3.2: no whitespace in a target, and no fragment; RFC 6455, 3: fragments MUST NOT be used.
+    if " " in target or "#" in target:
+        raise BadRequest(400, "request target with a space or a fragment")
+    return method, target, protocol[5:]
+
+
+def _check_host(headers: Headers, version: str) -> None:
+    """RFC 9112, 3.2: MUST respond with 400 to a request with no Host (from 1.1 on), several, or an invalid one."""
+    hosts = headers.get_all("host")
+    if len(hosts) > 1:
+        raise BadRequest(400, f"{len(hosts)} Host fields")
+    if not hosts and version != "1.0":
+        raise BadRequest(400, "no Host field")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest(400, f"Host field {hosts[0][:80]!r} is not a host name with an optional port")
