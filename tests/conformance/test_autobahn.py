@@ -1,0 +1,111 @@
+"""The Autobahn Testsuite, both roles, with and without permessage-deflate: every case strictly as expected.
+
+It takes minutes, so it runs when the environment variable CONFORMANCE says what to run: ``short``, ``full`` (all
+cases) or patterns such as ``5.*,6.4.3``. ``tox -e conformance`` and ``tox -e conformance-full`` set it, and install
+the suite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from conformance import autobahn
+from support import require_tool
+
+CONFORMANCE = os.environ.get("CONFORMANCE", "")
+# Chapters 9 (performance), 12 and 13 (compression) are the long ones; of the last two, `short` has two of each section.
+PLAIN = {"short": ["[1-7].*", "10.*"], "full": ["[1-9].*", "10.*"]}
+DEFLATE = {"short": ["1[23].*.2", "1[23].*.11"], "full": ["*"]}
+# The largest message of chapter 9 has 16 MiB.
+MAX_MESSAGE_SIZE = 16 * 2**20
+SUITE_SECONDS = 3600.0
+
+pytestmark = [
+    pytest.mark.skipif(not CONFORMANCE, reason="takes minutes; run it with: tox -e conformance"),
+    pytest.mark.timeout(SUITE_SECONDS + 60),
+]
+
+deflate_off_and_on = pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflate"])
+
+
+@deflate_off_and_on
+def test_server(deflate: bool, tmp_path: Path) -> None:
+    wstest, cases = require_wstest(), select_cases(deflate)
+    with echo_server(deflate) as uri:
+        report = autobahn.fuzz_server(wstest, uri, cases, tmp_path, SUITE_SECONDS)
+    check(report, cases, tmp_path)
+
+
+@deflate_off_and_on
+def test_client(deflate: bool, tmp_path: Path) -> None:
+    wstest, cases = require_wstest(), select_cases(deflate)
+    with autobahn.fuzzing_server(wstest, cases, tmp_path) as uri:
+        for number in range(1, len(cases) + 1):
+            echo(f"{uri}/runCase?case={number}&agent={autobahn.AGENT}", deflate)
+        echo(f"{uri}/updateReports?agent={autobahn.AGENT}", deflate)
+    check(autobahn.read_report(tmp_path), cases, tmp_path)
+
+
+def require_wstest() -> str:
+    wstest = autobahn.find_wstest()
+    require_tool("wstest, the Autobahn Testsuite", wstest)
+    assert wstest is not None
+    return wstest
+
+
+def select_cases(deflate: bool) -> list[str]:
+    named = DEFLATE if deflate else PLAIN
+    cases = autobahn.select(named.get(CONFORMANCE) or CONFORMANCE.split(","))
+    assert cases, f"no case matches CONFORMANCE={CONFORMANCE}"
+    return cases
+
+
+def check(report: dict[str, dict[str, object]], cases: list[str], directory: Path) -> None:
+    lines = autobahn.complaints(report, cases, directory)
+    assert not lines, f"{len(lines)} of {len(cases)} cases, see {directory}/index.html:\n" + "\n".join(lines)
+
+
+@contextlib.contextmanager
+def echo_server(deflate: bool) -> Iterator[str]:
+    """Run the command that everybody can run, ``python -m syncws echo``; give its URI."""
+    command = [sys.executable, "-u", "-m", "syncws", "echo", "--host", "127.0.0.1", "--port", "0"]
+    command += ["--max-message-size", str(MAX_MESSAGE_SIZE)]
+    if deflate:
+        command.append("--compression")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield announced_uri(process.stdout)
+        finally:
+            process.terminate()
+
+
+def announced_uri(output: IO[str]) -> str:
+    """Return the URI that the server's log names, and read on in the background so that it never has to wait."""
+    seen = ""
+    for line in output:
+        seen += line
+        found = re.search(r"ws://[\w.]+:\d+", line)
+        if found:
+            threading.Thread(target=output.read, daemon=True).start()
+            return found.group()
+    raise AssertionError(f"the echo server ended without naming its URI:\n{seen}")
+
+
+def echo(uri: str, deflate: bool) -> None:
+    """Send back what comes, as the suite wants it of a client, until the connection is over."""
+    import syncws
+
+    ws = syncws.connect(uri, compression=deflate or None, max_message_size=MAX_MESSAGE_SIZE)
+    with contextlib.suppress(syncws.ConnectionClosed), ws:
+        for message in ws:
+            ws.send(message)

@@ -1,0 +1,164 @@
+"""The layers of the package, and the size of its parts, enforced by reading the source.
+
+Imports point downwards only: glue and command line, servers and client, the blocking connection, the protocol. The
+protocol does no input or output, reads no clock, takes no lock and starts no thread.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "syncws"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+MAX_MODULE_LINES = 350
+MAX_FUNCTION_LINES = 60
+
+# What each module may import of the package, besides its own parts: names relative to syncws, where a package stands
+# for all of its modules. A new module gets a line here, and with it a place in the layers.
+PROTOCOL = {"errors", "protocol"}
+HTTP = {*PROTOCOL, "http", "http_head", "uri"}
+CONNECTION = {*PROTOCOL, "options", "transport", "websocket"}
+SERVERS = {*CONNECTION, *HTTP, "accept"}
+EVERYTHING = {*SERVERS, "client", "server", "wsgi"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "protocol": PROTOCOL,
+    "http": HTTP,
+    "http_head": HTTP,
+    "uri": HTTP,
+    "options": CONNECTION,
+    "transport": CONNECTION,
+    "websocket": CONNECTION,
+    "accept": SERVERS,
+    "wsgi": SERVERS,
+    "client": SERVERS,
+    "server": {*SERVERS, "wsgi"},
+    "__init__": EVERYTHING,
+    "demo": EVERYTHING,
+    "console": EVERYTHING,
+    "cli": {*EVERYTHING, "console", "demo"},
+    "__main__": {"cli"},
+}
+# What would let the protocol do input or output, read a clock, take a lock or start a thread.
+FORBIDDEN_IN_PROTOCOL = {
+    "_thread",
+    "asyncio",
+    "concurrent",
+    "datetime",
+    "http",
+    "logging",
+    "multiprocessing",
+    "pathlib",
+    "queue",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "socketserver",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+
+def part_of(module: Path) -> str:
+    """The key of MAY_IMPORT for a module: its name, or the name of the package it is in."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_names(module: Path) -> Iterator[str]:
+    """Every module that the source imports, anywhere in it, by its full name."""
+    package = ["syncws", *module.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            if source in {"syncws", "syncws.protocol"}:
+                # `from . import http` names a module in its second half.
+                yield from (f"{source}.{alias.name}" for alias in node.names)
+            else:
+                yield source
+
+
+def relative_path(module: Path) -> str:
+    return str(module.relative_to(PACKAGE.parent))
+
+
+every_module = pytest.mark.parametrize("module", MODULES, ids=relative_path)
+
+
+@every_module
+def test_imports_point_downwards(module: Path) -> None:
+    assert part_of(module) in MAY_IMPORT, "give the new module its place in the layers: MAY_IMPORT in this file"
+    names = [name.split(".") for name in imported_names(module)]
+    used = {parts[1] for parts in names if parts[0] == "syncws" and len(parts) > 1}
+    assert used <= MAY_IMPORT[part_of(module)] | {part_of(module)}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) == "protocol"], ids=relative_path)
+def test_protocol_has_no_input_output_clock_lock_or_thread(module: Path) -> None:
+    assert not FORBIDDEN_IN_PROTOCOL & {name.split(".")[0] for name in imported_names(module)}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) == "protocol"], ids=relative_path)
+def test_protocol_takes_only_random_bytes_from_the_operating_system(module: Path) -> None:
+    tree = ast.parse(module.read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "os"]
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    assert used <= {"urandom"}
+
+
+def test_only_httptools_comes_from_outside() -> None:
+    # Optional packages, such as python-socks for proxies, are imported inside the function that needs them.
+    outside = set()
+    for module in MODULES:
+        for node in ast.parse(module.read_text()).body:
+            if isinstance(node, ast.Import):
+                outside |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                outside.add(node.module.split(".")[0])
+    assert outside - sys.stdlib_module_names - {"syncws"} <= {"httptools"}
+
+
+@every_module
+def test_modules_are_short(module: Path) -> None:
+    assert len(module.read_text().splitlines()) <= MAX_MODULE_LINES
+
+
+@every_module
+def test_functions_fit_on_a_screen(module: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno is not None}
+    assert {name: lines for name, lines in long.items() if lines > MAX_FUNCTION_LINES} == {}
+
+
+@every_module
+def test_modules_open_with_a_contract_and_name_what_is_public(module: Path) -> None:
+    tree = ast.parse(module.read_text())
+    assert ast.get_docstring(tree), "no docstring"
+    assigned = [
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    if module.name not in {"__init__.py", "__main__.py"}:
+        assert "__all__" in assigned
