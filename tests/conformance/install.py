@@ -21,15 +21,17 @@ SUITE = "autobahntestsuite==25.10.1"
 
 
 def main(directory: Path) -> int:
-    if os.environ.get("WSTEST", str(directory / "bin" / "wstest")) != str(directory / "bin" / "wstest"):
-        print(f"using {os.environ['WSTEST']}, which the environment variable WSTEST names")
+    program = directory / "bin" / "wstest"
+    named = Path(os.environ.get("WSTEST", program)).resolve()
+    if named != program:
+        print(f"using {named}, which the environment variable WSTEST names")
         return 0
-    if works(directory / "bin" / "wstest"):
+    if works(program):
         return 0
     python = next(find_python2(), None)
     if python is None:
         print("no CPython 2.7 on PATH or in pyenv: the Autobahn Testsuite cannot be installed", file=sys.stderr)
-        return 1 if os.environ.get("CI") == "true" else 0
+        return 1 if os.environ.get("CI", "").lower() in {"1", "true", "yes"} else 0
     install(python, directory)
     return 0
 
