@@ -23,7 +23,7 @@ MAX_FUNCTION_LINES = 60
 # for all of its modules. A new module gets a line here, and with it a place in the layers.
 PROTOCOL = {"errors", "protocol"}
 HTTP = {*PROTOCOL, "http", "http_head", "uri"}
-CONNECTION = {*PROTOCOL, "options", "transport", "websocket"}
+CONNECTION = {*PROTOCOL, "options", "transport", "turn", "websocket", "writer"}
 SERVERS = {*CONNECTION, *HTTP, "accept"}
 EVERYTHING = {*SERVERS, "client", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -34,7 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "uri": HTTP,
     "options": CONNECTION,
     "transport": CONNECTION,
+    "turn": CONNECTION,
     "websocket": CONNECTION,
+    "writer": CONNECTION,
     "accept": SERVERS,
     "wsgi": SERVERS,
     "client": SERVERS,

@@ -94,10 +94,10 @@ def announced_uri(output: IO[str]) -> str:
     seen = ""
     for line in output:
         seen += line
-        found = re.search(r"ws://[\w.]+:\d+", line)
+        found = re.search(r"://([\w.]+:\d+)", line)
         if found:
             threading.Thread(target=output.read, daemon=True).start()
-            return found.group()
+            return f"ws://{found[1]}/"
     raise AssertionError(f"the echo server ended without naming its URI:\n{seen}")
 
 

@@ -1,0 +1,26 @@
+"""A client: sends each word given, prints each answer.
+
+Run: python examples/client.py ws://127.0.0.1:8765/ hello world
+"""
+
+from __future__ import annotations
+
+import sys
+
+import syncws
+
+
+def main(uri: str, words: list[str]) -> None:
+    with syncws.connect(uri) as ws:
+        for word in words:
+            ws.send(word)
+            print(ws.receive(timeout=10))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], sys.argv[2:])
+    except syncws.HandshakeError as error:
+        sys.exit(f"no connection: {error}")
+    except syncws.ConnectionClosed as closed:
+        sys.exit(f"the server ended it: {closed}")
