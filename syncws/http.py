@@ -130,7 +130,7 @@ class RequestReader:
         if self._body_left == 0:
             return b""
         if not self._buffer:
-            self._fill("body")
+            self._fill()
         piece = bytes(self._buffer[: min(size, self._body_left)])
         del self._buffer[: len(piece)]
         self._body_left -= len(piece)
@@ -156,13 +156,14 @@ class RequestReader:
     def _feed_line(self, chunks: httptools.HttpRequestParser) -> bytes:
         """Read a line of the chunked coding, have it checked by ``chunks``, and return it."""
         start = 0
-        while (end := self._buffer.find(b"\n", start) + 1) == 0:
-            start = len(self._buffer)
-            if start > _MAX_CHUNK_LINE:
+        while True:
+            end = self._buffer.find(b"\n", start) + 1
+            if (end or len(self._buffer)) > _MAX_CHUNK_LINE:
+                raise BadRequest(400, f"line in a chunked body is over {_MAX_CHUNK_LINE} bytes")
+            if end:
                 break
-            self._fill("body")
-        if end > _MAX_CHUNK_LINE or end == 0:
-            raise BadRequest(400, f"line in a chunked body is over {_MAX_CHUNK_LINE} bytes")
+            start = len(self._buffer)
+            self._fill()
         line = bytes(self._buffer[:end])
         del self._buffer[:end]
         try:
@@ -171,10 +172,10 @@ class RequestReader:
             raise BadRequest(400, f"malformed chunk: {error}") from None
         return line
 
-    def _fill(self, what: str) -> None:
+    def _fill(self) -> None:
         data = self._recv()
         if not data:
-            raise BadRequest(400, f"connection ended in the middle of the {what}")
+            raise BadRequest(400, "connection ended in the middle of the body")
         self._buffer += data
 
     def leftover(self) -> bytes:
@@ -264,7 +265,7 @@ def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
     if len(target) > limits.max_target:
         raise BadRequest(414, f"request target is {len(target)} bytes, the limit is {limits.max_target}")
     if protocol not in ("HTTP/1.1", "HTTP/1.0"):
-        raise BadRequest(505, f"{protocol} is not supported, only HTTP/1.1")
+        raise BadRequest(505, f"request line ends with {protocol!r}; only HTTP/1.1 is supported")
     # RFC 9112, 3.2: no whitespace in a target, and no fragment; RFC 6455, 3: fragments MUST NOT be used.
     if " " in target or "#" in target:
         raise BadRequest(400, "request target with a space or a fragment")

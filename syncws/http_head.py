@@ -120,7 +120,7 @@ def _skip_empty_lines(buffer: bytearray) -> bool:
         size += 2
     del buffer[:size]
     # What cannot become a head is refused at its first byte: the line's end that is waited for may never come.
-    if buffer not in (b"", b"\r") and buffer[0] not in _FIRST_BYTES:
+    if buffer and buffer != b"\r" and buffer[0] not in _FIRST_BYTES:
         hint = "; it looks like TLS" if buffer[0] == _TLS_HANDSHAKE else ""
         raise BadRequest(400, f"head begins with byte 0x{buffer[0]:02x}{hint}")
     return size > 0
