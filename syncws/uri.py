@@ -208,6 +208,8 @@ def _host(text: str) -> str:
         host = text.encode("idna").decode().lower()
     except UnicodeError as error:
         raise ValueError(f"host {text!r} is not a valid host name: {error}") from None
+    if len(host.rstrip(".")) > 253:  # RFC 1035, 2.3.4, without the length bytes at both ends
+        raise ValueError(f"host {text[:40]!r}… has {len(host)} characters; a host name has at most 253")
     if not _HOST_NAME.fullmatch(host):
         raise ValueError(f"host {text!r} is not a valid host name: only letters, digits, '-', '.' and '_' are allowed")
     return host

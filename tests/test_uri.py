@@ -131,6 +131,7 @@ def test_str_leaves_out_the_password() -> None:
         ("ws://℀.example/", r"not a valid host name"),  # becomes "a/c" under IDNA's normalization
         ("ws://a..b/", r"not a valid host name: "),
         (f"ws://{'a' * 64}.example/", r"not a valid host name: "),
+        (f"ws://{'abcdefg.' * 32}/", r"has 256 characters; a host name has at most 253"),
         ("ws://\ud800/", r"not a valid host name: "),
         ("ws://a@b@c/", r"write %40"),
         ("ws://us%3Aer:secret@h/", r"user name contains a ':'"),
