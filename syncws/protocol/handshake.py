@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from reprlib import Repr
 
 from ..errors import HandshakeError
-from .deflate import Deflate, Parameters, answer_offers, check_answer, offer, parse_extensions
+from .deflate import Deflate, Parameters, answer_offers, check_answer, offer
+from .extensions import parse_extensions
 from .fields import check_fields, check_subprotocols, field_values, is_token, split_list
 from .headers import Headers
 from .origins import Origins, check_origin, split_authority

@@ -22,14 +22,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from reprlib import Repr
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..errors import HandshakeError
 
 __all__ = ["Origins", "check_origin", "check_origins", "split_authority"]
 
-Origins = Sequence[str] | None
-"""The type of the option ``origins``; the str ``"same"`` is one of its values, no other str is."""
+# A str is a sequence of str for a type checker; the only one that check_origins lets through is "same".
+Origins = Literal["same"] | Sequence[str] | None
 
 # RFC 3986, 3.2.2 and 3.2.3: IP-literal or reg-name, and a port that may be empty.
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-fv:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]+)(?::([0-9]{0,5}))?")
