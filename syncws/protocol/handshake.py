@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from reprlib import Repr
 
 from ..errors import HandshakeError
-from .deflate import Deflate, Parameters, answer_offers, check_answer, offer
+from .deflate import Deflate, Parameters
 from .extensions import parse_extensions
 from .fields import check_fields, check_subprotocols, field_values, is_token, split_list
 from .headers import Headers
+from .negotiation import answer_offers, check_answer, offer
 from .origins import Origins, check_origin, split_authority
 
 __all__ = [
@@ -71,7 +72,9 @@ class RequestHead:
     @property
     def path(self) -> str:
         """The path of the target, still percent-encoded, without the query; ``"/"`` if it is empty."""
-        return _ABSOLUTE.sub("", self.target, count=1).partition("?")[0] or "/"
+        absolute = _ABSOLUTE.match(self.target)
+        path_and_query = self.target[absolute.end() :] if absolute else self.target
+        return path_and_query.partition("?")[0] or "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,16 +193,11 @@ def check_response(
     try:
         _check_switch(head, key)
         subprotocol = _answered_subprotocol(head.headers, subprotocols)
-        values = field_values(head.headers, "Sec-WebSocket-Extensions")
-        extensions = parse_extensions(values)
-        if not extensions:
-            return Agreement(subprotocol)
-        if compression is None:
-            # RFC 6455, 4.1, response item 5: an extension that was not offered MUST fail the connection.
-            raise HandshakeError(f"the server uses extensions that were not offered: {_literal.repr(values[0])}")
-        parameters = check_answer(extensions, compression)
-        return Agreement(subprotocol, (", ".join(values),), parameters)
+        extensions = parse_extensions(field_values(head.headers, "Sec-WebSocket-Extensions"))
+        # RFC 6455, 4.1, response item 5: an extension that was not offered MUST fail the connection.
+        return Agreement(subprotocol, tuple(map(str, extensions)), check_answer(extensions, compression))
     except HandshakeError as error:
+        # Whichever rule it is: the program gets to see what the server sent.
         raise HandshakeError(str(error), status=head.status, headers=head.headers.pairs()) from None
 
 
