@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from syncws.errors import ProtocolError
 from syncws.protocol.codes import BINARY, CONTINUATION, PING, PONG, TEXT
-from syncws.protocol.frames import MAX_REASON, close_payload, encode_frame, frame_header, parse_close
+from syncws.protocol.frames import MAX_REASON, close_payload, data_payload, encode_frame, frame_header, parse_close
 
 KEY = bytes.fromhex("37fa213d")
 
@@ -132,3 +134,37 @@ def test_a_received_close_reason_that_is_not_utf_8(reason: bytes, position: int)
 @given(st.sampled_from([1000, 1001, 1014, 3000, 4999]), st.text(max_size=30))
 def test_what_is_sent_is_what_is_received(code: int, reason: str) -> None:
     assert parse_close(close_payload(code, reason)) == (code, reason)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("", (TEXT, b"")),
+        ("Hellö €", (TEXT, b"Hell\xc3\xb6 \xe2\x82\xac")),
+        (b"", (BINARY, b"")),
+        (b"abc", (BINARY, b"abc")),
+        (bytearray(b"abc"), (BINARY, b"abc")),
+        (memoryview(b"abcdef")[::2], (BINARY, b"ace")),
+        (array.array("H", [0x0101, 0x0202]), (BINARY, b"\x01\x01\x02\x02")),
+    ],
+)
+def test_text_and_binary_data(data: bytes | str, expected: tuple[int, bytes]) -> None:
+    assert data_payload(data) == expected
+
+
+def test_a_payload_does_not_change_with_the_data() -> None:
+    data = bytearray(b"abc")
+    payload = data_payload(data)[1]
+    data[:] = b"xyz"
+    assert payload == b"abc"
+
+
+@pytest.mark.parametrize(("data", "name"), [(None, "NoneType"), (5, "int"), (["a"], "list"), ({}, "dict")])
+def test_data_of_another_type(data: object, name: str) -> None:
+    with pytest.raises(TypeError, match=rf"must be str \(text\) or bytes-like \(binary\), not {name}"):
+        data_payload(data)  # type: ignore[arg-type]
+
+
+def test_text_that_utf_8_cannot_carry() -> None:
+    with pytest.raises(ValueError, match=r"surrogates not allowed at index 2, '\\ud800'"):
+        data_payload("ab\ud800")

@@ -501,6 +501,27 @@ def test_an_extension_answer_that_cannot_be(value: str) -> None:
 
 # Both sides
 
+NAMES = [name for name, _ in REQUEST + RESPONSE] + ["Origin", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"]
+VALUES = st.sampled_from(["websocket", "Upgrade", "13", KEY, ACCEPT, "permessage-deflate"]) | st.text(
+    alphabet=st.characters(max_codepoint=255), max_size=20
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=6), st.text(max_size=10))
+def test_any_head_is_accepted_or_refused_in_words(more: Fields, target: str) -> None:
+    for fields in (more, REQUEST + more, RESPONSE + more):
+        for head in (request(fields), request(fields, target=target)):
+            try:
+                answer(head, subprotocols=("a",), compression=Deflate())
+            except HandshakeError as error:
+                assert error.status in (400, 403, 426)
+                assert str(error)
+        try:
+            checked(fields, subprotocols=("a",), compression=Deflate())
+        except HandshakeError as error:
+            assert error.status == 101
+            assert error.headers == fields
+
 
 @pytest.mark.parametrize("compression", [None, Deflate()])
 @pytest.mark.parametrize("subprotocols", [(), ("b", "a")])
