@@ -23,9 +23,9 @@ MAX_FUNCTION_LINES = 60
 # for all of its modules. A new module gets a line here, and with it a place in the layers.
 PROTOCOL = {"errors", "protocol"}
 HTTP = {*PROTOCOL, "http", "http_head", "uri"}
-CONNECTION = {*PROTOCOL, "options", "transport", "turn", "websocket", "writer"}
+CONNECTION = {*PROTOCOL, "options", "pings", "transport", "turn", "websocket", "writer"}
 SERVERS = {*CONNECTION, *HTTP, "accept"}
-EVERYTHING = {*SERVERS, "client", "server", "wsgi"}
+EVERYTHING = {*SERVERS, "client", "proxy", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "protocol": PROTOCOL,
@@ -34,12 +34,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "uri": HTTP,
     "options": CONNECTION,
     "transport": CONNECTION,
+    "pings": CONNECTION,
     "turn": CONNECTION,
     "websocket": CONNECTION,
     "writer": CONNECTION,
     "accept": SERVERS,
     "wsgi": SERVERS,
-    "client": SERVERS,
+    "proxy": SERVERS,
+    "client": {*SERVERS, "proxy"},
     "server": {*SERVERS, "wsgi"},
     "__init__": EVERYTHING,
     "demo": EVERYTHING,

@@ -6,6 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_echo_servers(name: str) -> None:
 
 def test_plain_socket_outlives_a_request_that_is_no_websocket() -> None:
     with running("plain_socket.py") as uri:
-        with pytest.raises(urllib.request.HTTPError) as refused:
+        with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(uri.replace("ws:", "http:"), timeout=10)
         with refused.value:
             assert refused.value.code == 426

@@ -1,0 +1,47 @@
+"""Sphinx settings. The pages are built with every warning an error: ``tox -e docs``."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from syncws.protocol.machine import TRANSITIONS
+
+_settings = configparser.ConfigParser()
+_settings.read(Path(__file__).resolve().parent.parent / "setup.cfg")
+
+project = "syncws"
+author = _settings["metadata"]["author"]
+project_copyright = f"2026, {author}"
+release = version = _settings["metadata"]["version"]
+
+extensions = ["sphinx.ext.autodoc"]
+html_theme = "furo"
+html_title = f"syncws {release}"
+exclude_patterns = ["_build"]
+
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+python_display_short_literal_types = True
+# What belongs to Python itself is described elsewhere; every name of syncws has to lead somewhere.
+nitpick_ignore_regex = [(r"py:.*", r"(?!syncws\b).*")]
+
+
+class StateMachine(SphinxDirective):
+    """``.. state-machine::`` shows the table of transitions as it is in the source."""
+
+    def run(self) -> list[nodes.Node]:
+        lines = [".. list-table::", "    :header-rows: 1", "", "    * - State", "      - Event", "      - Next state"]
+        for (state, event), following in TRANSITIONS.items():
+            lines += [f"    * - {state.value}", f"      - {event.value}", f"      - {following.value}"]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def setup(app: Sphinx) -> None:
+    app.add_directive("state-machine", StateMachine)
