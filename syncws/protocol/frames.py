@@ -7,10 +7,18 @@ where a person may have given them: :func:`close_payload`.
 from __future__ import annotations
 
 from ..errors import ProtocolError
-from .codes import may_be_sent
+from .codes import BINARY, TEXT, may_be_sent
 from .mask import apply_mask
 
-__all__ = ["MAX_CONTROL_PAYLOAD", "MAX_REASON", "close_payload", "encode_frame", "frame_header", "parse_close"]
+__all__ = [
+    "MAX_CONTROL_PAYLOAD",
+    "MAX_REASON",
+    "close_payload",
+    "data_payload",
+    "encode_frame",
+    "frame_header",
+    "parse_close",
+]
 
 # RFC 6455, 5.5: all control frames MUST have a payload length of 125 bytes or less.
 MAX_CONTROL_PAYLOAD = 125
@@ -94,4 +102,28 @@ def parse_close(payload: bytes) -> tuple[int, str]:
         # RFC 6455, 8.1: text that is not UTF-8 fails the connection.
         raise ProtocolError(
             f"close reason is not UTF-8: {error.reason} at byte {error.start} (RFC 6455, 5.5.1)", 1007
+        ) from None
+
+
+def data_payload(data: str | bytes | bytearray | memoryview) -> tuple[int, bytes]:
+    """Return opcode and payload for data of a person: ``str`` goes as text, bytes-like as binary (RFC 6455, 5.6).
+
+    :raises TypeError: data is neither.
+    :raises ValueError: text that UTF-8 cannot encode, such as a lone surrogate.
+    """
+    if isinstance(data, str):
+        try:
+            return TEXT, data.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"text cannot be sent as UTF-8: {error.reason} at index {error.start}, {data[error.start]!r}"
+            ) from None
+    if isinstance(data, bytes):
+        return BINARY, data
+    try:
+        return BINARY, bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(
+            f"a message must be str (text) or bytes-like (binary), not {type(data).__name__}; "
+            "encode other objects first, for example with json.dumps()"
         ) from None

@@ -1,0 +1,330 @@
+"""frames → messages: fragments, UTF-8, limits (RFC 6455, sections 5.4, 5.6 and 8.1).
+
+A :class:`MessageReader` owns the parser of one direction. Feed it bytes; pull from it
+
+- whole messages with :meth:`~MessageReader.next_message`,
+- the pieces of a message with :meth:`~MessageReader.next_piece`, for what does not fit in memory,
+- control frames alone with :meth:`~MessageReader.next_control`, which sets the data frames in front of them aside for
+  the other two.
+
+Each returns ``None`` for "feed me more", and raises :class:`ProtocolError` for what breaks a rule or a limit, after
+everything complete in front of it has been returned. Behind a close frame and a ``ProtocolError`` nothing is read any
+more: :attr:`~MessageReader.ended` is true and bytes fed are dropped.
+
+Text is decoded while it arrives, so a byte that cannot be UTF-8 is an error at once, not at the end of the message.
+One buffer per message grows with its content: a million tiny fragments cost no more than their sum.
+
+One thread at a time.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..errors import MessageTooBig, ProtocolError
+from .codes import CLOSE, CONTINUATION, OPCODE_NAMES, TEXT
+from .deflate import Inflater
+from .parser import Frame, Parser
+
+__all__ = ["LOOK_AHEAD", "MessageReader", "Piece"]
+
+# How many bytes of data frames next_control() sets aside before it stops: backpressure reaches the peer then.
+LOOK_AHEAD = 256 * 1024
+# What a frame that was set aside costs besides its payload, roughly, in bytes.
+_FRAME_COST = 200
+
+_new_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Piece(NamedTuple):
+    """A piece of a message: its data, and whether it is the last of its message."""
+
+    data: str | bytes
+    last: bool
+
+
+class MessageReader:
+    """Turns the bytes of one direction of a connection into messages and control frames.
+
+    :param masked: frames must be masked (a server reads) or must not be (a client reads).
+    :param inflater: the decompressor, if permessage-deflate was negotiated.
+    :param max_message_size: bytes a message may have, on the wire and after inflation; ``None``: no limit. It applies
+        to whole messages, not to messages that are read in pieces.
+    :param max_fragments: frames a message may consist of; ``None``: no limit.
+    """
+
+    __slots__ = (
+        "_bytes", "_compressed", "_decoder", "_deferred", "_fragments", "_inflated_size", "_inflater", "_kept",
+        "_kept_size", "_max_fragments", "_max_size", "_opcode", "_parser", "_pieces", "_streaming", "_text",
+        "_wire_size", "completed", "ended",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        masked: bool,
+        inflater: Inflater | None = None,
+        max_message_size: int | None = None,
+        max_fragments: int | None = None,
+    ) -> None:
+        self._parser = Parser(masked=masked, rsv1_allowed=inflater is not None)
+        self._inflater = inflater
+        self._max_size = max_message_size
+        self._max_fragments = max_fragments
+        self.ended = False
+        self.completed = 0  # data messages that have come to their end
+        # Frames that next_control() has set aside, and the error that it met behind them.
+        self._kept: deque[Frame] = deque()
+        self._kept_size = 0
+        self._deferred: ProtocolError | None = None
+        # The message that is on its way; _opcode is CONTINUATION while there is none.
+        self._opcode = CONTINUATION
+        self._compressed = False
+        self._fragments = 0
+        self._wire_size = 0
+        self._inflated_size = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._text: io.StringIO | None = None
+        self._bytes: bytearray | None = None
+        # A piece of the message has been handed out, so the rest goes the same way; pieces of the current frame.
+        self._streaming = False
+        self._pieces: Iterator[Piece] = iter(())
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a message or a frame has begun to arrive and is not complete."""
+        return self._opcode != CONTINUATION or self._parser.mid_frame
+
+    @property
+    def looked_ahead(self) -> bool:
+        """Whether :meth:`next_control` has set aside as much as it may."""
+        return self._kept_size >= LOOK_AHEAD
+
+    def feed(self, data: bytes) -> None:
+        """Take over the next bytes from the connection."""
+        if not self.ended:
+            self._parser.feed(data)
+
+    def stop(self) -> None:
+        """Take no more bytes, and drop those that have not been parsed; what was set aside can still be returned."""
+        self.ended = True
+        self._parser = Parser(masked=False)
+
+    def _end(self) -> None:
+        """Drop everything: an error has been raised, and nothing behind it counts."""
+        self.stop()
+        self._kept.clear()
+        self._kept_size = 0
+        self._deferred = None
+        self._pieces = iter(())
+        self._streaming = False
+        self._forget_message()
+
+    def next_message(self) -> str | bytes | Frame | None:
+        """Return the next message, text as ``str`` and binary as ``bytes``, or the next control frame.
+
+        The rest of a message of which :meth:`next_piece` has returned a piece is skipped.
+
+        :raises MessageTooBig: as soon as a frame's header, or inflation, shows that the limit will be passed.
+        :raises ProtocolError: 1002, 1007 (not UTF-8, invalid compressed data) or 1008 (too many fragments).
+        """
+        while self._streaming:
+            item = self.next_piece()
+            if item is None or isinstance(item, Frame):
+                return item
+        try:
+            while (frame := self._next_frame()) is not None:
+                if frame.opcode >= CLOSE:
+                    return self._control(frame)
+                message = self._add(frame)
+                if message is not None:
+                    return message
+        except ProtocolError:
+            self._end()
+            raise
+        return None
+
+    def next_piece(self) -> Piece | Frame | None:
+        """Return the next piece of the current message, or the next control frame.
+
+        What a :meth:`next_message` before has gathered of the message comes first. Only the last piece may be empty.
+
+        :raises ProtocolError: as :meth:`next_message`; ``max_message_size`` does not apply.
+        """
+        try:
+            if (gathered := self._gathered()) is not None:
+                self._pieces = iter((Piece(gathered, False),))
+            while True:
+                piece = next(self._pieces, None)
+                if piece is not None:
+                    self._streaming = not piece.last
+                    return piece
+                frame = self._next_frame()
+                if frame is None:
+                    return None
+                if frame.opcode >= CLOSE:
+                    return self._control(frame)
+                self._account(frame)
+                self._pieces = self._split(frame)
+        except ProtocolError:
+            self._end()
+            raise
+
+    def next_control(self) -> Frame | None:
+        """Return the next control frame, setting aside the data frames in front of it.
+
+        ``None`` means "feed me more", unless :attr:`looked_ahead`: then nothing more is looked at until
+        :meth:`next_message` or :meth:`next_piece` has taken what was set aside. An error is kept for them as well.
+        """
+        while self._deferred is None and not self.looked_ahead:
+            try:
+                frame = self._parser.next_frame()
+            except ProtocolError as error:
+                self._deferred = error
+                self.stop()
+                return None
+            if frame is None:
+                return None
+            if frame.opcode >= CLOSE:
+                return self._control(frame)
+            self._kept.append(frame)
+            self._kept_size += len(frame.payload) + _FRAME_COST
+        return None
+
+    def _next_frame(self) -> Frame | None:
+        """Return the next frame, those set aside first, then the error found behind them."""
+        if self._kept:
+            frame = self._kept.popleft()
+            self._kept_size -= len(frame.payload) + _FRAME_COST
+            return frame
+        if self._deferred is not None:
+            raise self._deferred
+        return self._parser.next_frame()
+
+    def _control(self, frame: Frame) -> Frame:
+        if frame.opcode == CLOSE:
+            # RFC 6455, 1.4: after receiving a close frame, a peer discards any further data received.
+            self.stop()
+        return frame
+
+    def _add(self, frame: Frame) -> str | bytes | None:
+        """Take a frame, or a piece of one, of a message that is read as a whole; return the message if it is complete.
+
+        :raises MessageTooBig: before a payload is kept or inflated.
+        """
+        end = frame.fin and frame.last
+        if end and frame.first and not frame.rsv1 and frame.opcode != CONTINUATION and self._opcode == CONTINUATION:
+            # The common case in one go: a message in one frame, not compressed, all of it here.
+            if self._max_size is not None and frame.length > self._max_size:
+                raise MessageTooBig(frame.length, self._max_size)
+            self.completed += 1
+            return _decode(frame.payload) if frame.opcode == TEXT else frame.payload
+        self._account(frame)
+        if self._max_size is not None and self._wire_size > self._max_size:
+            raise MessageTooBig(
+                self._wire_size, self._max_size, "compressed message" if self._compressed else "message"
+            )
+        payload = frame.payload
+        if self._compressed and self._inflater is not None:
+            payload = self._inflater.inflate(payload, last=end, already=self._inflated_size, limit=self._max_size)
+            self._inflated_size += len(payload)
+        if self._decoder is not None:
+            self._gather_text(_decode_piece(self._decoder, payload, end))
+        else:
+            self._gather_bytes(payload)
+        if not end:
+            return None
+        gathered = self._gathered()
+        empty: str | bytes = "" if self._opcode == TEXT else b""
+        self._finish_message()
+        return empty if gathered is None else gathered
+
+    def _account(self, frame: Frame) -> None:
+        """Check the frame's place in its message, and count it; begin a message with a message's first frame."""
+        if not frame.first:
+            return
+        if frame.opcode == CONTINUATION:
+            if self._opcode == CONTINUATION:
+                # RFC 6455, 5.4: a continuation frame belongs to a message that has begun.
+                raise ProtocolError("continuation frame, but there is no message to continue (RFC 6455, 5.4)")
+        else:
+            name = OPCODE_NAMES[frame.opcode]
+            if self._opcode != CONTINUATION:
+                # RFC 6455, 5.4: the fragments of one message MUST NOT be interleaved with those of another.
+                raise ProtocolError(f"{name} frame within a fragmented message (RFC 6455, 5.4)")
+            self._opcode = frame.opcode
+            self._compressed = frame.rsv1
+            self._decoder = _new_decoder() if frame.opcode == TEXT else None
+        self._wire_size += frame.length
+        self._fragments += 1
+        if self._max_fragments is not None and self._fragments > self._max_fragments:
+            raise ProtocolError(f"message of more than {self._max_fragments} fragments, the limit max_fragments", 1008)
+
+    def _split(self, frame: Frame) -> Iterator[Piece]:
+        """Yield the pieces of a message that a frame, or a piece of one, amounts to."""
+        end = frame.fin and frame.last
+        chunks: Iterator[bytes] = iter((frame.payload,))
+        if self._compressed and self._inflater is not None:
+            chunks = self._inflater.inflate_pieces(frame.payload, last=end)
+        decoder = self._decoder
+        for chunk in chunks:
+            data = chunk if decoder is None else _decode_piece(decoder, chunk, False)
+            if data:
+                yield Piece(data, False)
+        if end:
+            rest = b"" if decoder is None else _decode_piece(decoder, b"", True)
+            self._finish_message()
+            yield Piece(rest, True)
+
+    def _gather_text(self, text: str) -> None:
+        if self._text is None:
+            self._text = io.StringIO()
+        self._text.write(text)
+
+    def _gather_bytes(self, data: bytes) -> None:
+        if self._bytes is None:
+            self._bytes = bytearray()
+        self._bytes += data
+
+    def _gathered(self) -> str | bytes | None:
+        """Return what the message has amounted to so far, and begin anew; ``None`` if that is nothing."""
+        text, data = self._text, self._bytes
+        self._text = self._bytes = None
+        if text is not None:
+            return text.getvalue() or None
+        return bytes(data) if data else None
+
+    def _finish_message(self) -> None:
+        self.completed += 1
+        self._forget_message()
+
+    def _forget_message(self) -> None:
+        self._opcode = CONTINUATION
+        self._compressed = False
+        self._fragments = self._wire_size = self._inflated_size = 0
+        self._decoder = self._text = self._bytes = None
+
+
+def _not_utf8(error: UnicodeDecodeError) -> ProtocolError:
+    # RFC 6455, 8.1: an endpoint that finds a byte stream not to be UTF-8 MUST fail the connection; 7.4.1: with 1007.
+    return ProtocolError(
+        f"text message is not UTF-8: {error.reason} 0x{error.object[error.start]:02X} (RFC 6455, 8.1)", 1007
+    )
+
+
+def _decode(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error) from None
+
+
+def _decode_piece(decoder: codecs.IncrementalDecoder, payload: bytes, final: bool) -> str:
+    try:
+        return decoder.decode(payload, final)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error) from None

@@ -1,0 +1,197 @@
+"""bytes → frames, incrementally (RFC 6455, section 5.2).
+
+Give a :class:`Parser` whatever the connection delivered with :meth:`~Parser.feed`, then call
+:meth:`~Parser.next_frame` until it returns ``None``, which means "feed me more". It raises :class:`ProtocolError` for
+the first byte that breaks a rule; the parser must not be used after that. Each frame is judged only when it is asked
+for, so everything in front of a broken frame is delivered first.
+
+Control frames come whole. A data frame comes in as many pieces as the connection delivered it in, so a reader can
+check UTF-8 and limits before the rest has arrived, and no payload waits in this module's memory: between two calls of
+``feed`` the parser owns less than 140 bytes.
+
+One thread at a time.
+"""
+
+from __future__ import annotations
+
+from ..errors import ProtocolError
+from .codes import CLOSE, CONTINUATION, OPCODE_NAMES
+from .frames import MAX_CONTROL_PAYLOAD
+from .mask import apply_mask
+
+__all__ = ["Frame", "Parser"]
+
+
+class Frame:
+    """A control frame, or a data frame, or a piece of one. Payloads are unmasked.
+
+    :ivar opcode: one of the opcodes of :mod:`syncws.protocol.codes`.
+    :ivar fin: the FIN bit: this frame is the last of its message.
+    :ivar rsv1: the RSV1 bit: the message is compressed (RFC 7692, section 6).
+    :ivar length: payload length of the whole frame, in bytes, as its header declares it.
+    :ivar payload: the payload, or the piece of it that has arrived (of a first piece it may be empty).
+    :ivar first: this piece begins the frame.
+    :ivar last: this piece ends the frame.
+    """
+
+    __slots__ = ("fin", "first", "last", "length", "opcode", "payload", "rsv1")
+
+    def __init__(
+        self, opcode: int, fin: bool, rsv1: bool, length: int, payload: bytes, first: bool = True, last: bool = True
+    ) -> None:
+        self.opcode = opcode
+        self.fin = fin
+        self.rsv1 = rsv1
+        self.length = length
+        self.payload = payload
+        self.first = first
+        self.last = last
+
+    def __repr__(self) -> str:
+        name = OPCODE_NAMES[self.opcode]
+        return f"<Frame {name} fin={self.fin:d} rsv1={self.rsv1:d} {len(self.payload)} of {self.length} bytes>"
+
+
+class Parser:
+    """Turns the bytes of one direction of a connection into frames.
+
+    :param masked: frames must be masked (a server's parser) or must not be (a client's).
+    :param rsv1_allowed: permessage-deflate has been negotiated.
+    """
+
+    __slots__ = ("_data", "_fin", "_key", "_left", "_length", "_masked", "_offset", "_opcode", "_pos", "_rsv1_allowed")
+
+    def __init__(self, *, masked: bool, rsv1_allowed: bool = False) -> None:
+        self._masked = masked
+        self._rsv1_allowed = rsv1_allowed
+        self._data = b""
+        self._pos = 0  # of the first byte in _data that has not been parsed
+        # The data frame whose payload is arriving; _left is the number of bytes of it still to come.
+        self._opcode = CONTINUATION
+        self._fin = False
+        self._length = 0
+        self._left = 0
+        self._offset = 0
+        self._key = b""
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame has begun to arrive and is not complete."""
+        return self._left > 0 or self._pos < len(self._data)
+
+    def feed(self, data: bytes) -> None:
+        """Take over ``data``, the next bytes from the connection."""
+        # What is left is at most an incomplete header or control frame, so this copies little.
+        self._data = self._data[self._pos :] + data if self._pos < len(self._data) else data
+        self._pos = 0
+
+    def next_frame(self) -> Frame | None:
+        """Return the next control frame, data frame or piece of a data frame; ``None`` if more bytes are needed.
+
+        :raises ProtocolError: the bytes break a rule of RFC 6455, section 5; the close code is 1002.
+        """
+        if self._left:
+            return self._next_piece()
+        data = self._data
+        pos = self._pos
+        available = len(data) - pos
+        if available < 2:
+            return None
+        first = data[pos]
+        second = data[pos + 1]
+        opcode = first & 0x0F
+        length = second & 0x7F
+        if first & 0x70 or opcode > 2 or (second > 127) is not self._masked:
+            self._check_header(first, second)
+        pos += 2
+        if length > 125:
+            width = 2 if length == 126 else 8
+            if available < 2 + width:
+                return None
+            length = _extended_length(data[pos : pos + width])
+            pos += width
+        key = b""
+        if self._masked:
+            if len(data) < pos + 4:
+                return None
+            key = data[pos : pos + 4]
+            pos += 4
+        end = pos + length
+        if end > len(data):
+            if opcode >= CLOSE:
+                return None
+            return self._begin_pieces(first, length, key, pos)
+        payload = data[pos:end]
+        self._pos = end
+        if key:
+            payload = apply_mask(payload, key)
+        return Frame(opcode, first > 127, first & 0x40 != 0, length, payload)
+
+    def _begin_pieces(self, first: int, length: int, key: bytes, pos: int) -> Frame:
+        """Return the first piece of a data frame of which only a part has arrived."""
+        payload = self._data[pos:]
+        self._pos = len(self._data)
+        self._opcode = first & 0x0F
+        self._fin = first > 127
+        self._length = length
+        self._left = length - len(payload)
+        self._key = key
+        self._offset = len(payload)
+        if key:
+            payload = apply_mask(payload, key)
+        return Frame(self._opcode, self._fin, first & 0x40 != 0, length, payload, True, False)
+
+    def _next_piece(self) -> Frame | None:
+        """Return what has arrived of the payload that is on its way, if anything has."""
+        start = self._pos
+        if start == len(self._data):
+            return None
+        payload = self._data[start : start + self._left]
+        self._pos = start + len(payload)
+        self._left -= len(payload)
+        if self._key:
+            payload = apply_mask(payload, self._key, self._offset)
+            self._offset = (self._offset + len(payload)) & 3
+        return Frame(self._opcode, self._fin, False, self._length, payload, False, self._left == 0)
+
+    def _check_header(self, first: int, second: int) -> None:
+        """Raise ProtocolError unless the two bytes that begin a frame are within the rules."""
+        opcode = first & 0x0F
+        name = OPCODE_NAMES.get(opcode)
+        if name is None:
+            # RFC 6455, 5.2: if an unknown opcode is received, the receiving endpoint MUST fail the connection.
+            raise ProtocolError(f"frame with reserved opcode 0x{opcode:X} (RFC 6455, 5.2)")
+        if first & 0x30:
+            # RFC 6455, 5.2: RSV2 and RSV3 MUST be 0 as no extension that defines them can be negotiated.
+            raise ProtocolError(f"{name} frame with reserved bits set, first byte 0x{first:02X} (RFC 6455, 5.2)")
+        if first & 0x40:
+            if not self._rsv1_allowed:
+                raise ProtocolError(f"{name} frame with RSV1 set, but no extension was negotiated (RFC 6455, 5.2)")
+            if opcode >= CLOSE or opcode == CONTINUATION:
+                # RFC 7692, 6.1: RSV1 is set only on the first frame of a message.
+                raise ProtocolError(f"{name} frame with RSV1 set (RFC 7692, 6.1)")
+        if opcode >= CLOSE:
+            # RFC 6455, 5.5: control frames have at most 125 bytes and MUST NOT be fragmented.
+            if first < 128:
+                raise ProtocolError(f"fragmented {name} frame (RFC 6455, 5.5)")
+            if second & 0x7F > MAX_CONTROL_PAYLOAD:
+                raise ProtocolError(f"{name} frame with more than {MAX_CONTROL_PAYLOAD} bytes (RFC 6455, 5.5)")
+        if (second > 127) is not self._masked:
+            # RFC 6455, 5.1: a server MUST close upon an unmasked frame, a client upon a masked one.
+            wrong = "masked frame from a server" if second > 127 else "unmasked frame from a client"
+            raise ProtocolError(f"{wrong} (RFC 6455, 5.1)")
+
+
+def _extended_length(encoded: bytes) -> int:
+    """Return the payload length of 2 or 8 bytes.
+
+    :raises ProtocolError: fewer bytes would do, or the most significant bit is set.
+    """
+    length = int.from_bytes(encoded, "big")
+    # RFC 6455, 5.2: the minimal number of bytes MUST be used to encode the length.
+    if length < (126 if len(encoded) == 2 else 65536):
+        raise ProtocolError(f"payload length {length} encoded in {len(encoded)} bytes; fewer would do (RFC 6455, 5.2)")
+    if length >> 63:
+        # RFC 6455, 5.2: the most significant bit MUST be 0.
+        raise ProtocolError(f"payload length 0x{length:X} with its most significant bit set (RFC 6455, 5.2)")
+    return length
