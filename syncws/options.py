@@ -1,0 +1,108 @@
+"""The options of a connection: each with its unit, its default and the meaning of ``None``, checked in one place.
+
+:class:`Options` is a value; any thread may read it. Functions that take ``**options`` turn them into one with
+:meth:`Options.of`, so that a misspelt name or an impossible value is an error where it was written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .protocol.deflate import Deflate
+from .protocol.fields import check_fields, check_subprotocols
+from .protocol.origins import Origins, check_origins
+
+__all__ = ["Options"]
+
+# Sizes and counts: at least this much, or the protocol cannot work.
+_LEAST = {"max_message_size": 0, "max_fragments": 1}
+# Durations that may be None: for ever.
+_SECONDS = ("message_timeout", "send_timeout", "open_timeout", "close_timeout")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be set for a connection.
+
+    :param subprotocols: the subprotocols spoken, the preferred one first (RFC 6455, 1.9). Default: none.
+    :param origins: server only. From which web pages connections are accepted: ``"same"`` (default): pages of the
+        same host and port, and programs that send no ``Origin``; a sequence of patterns such as
+        ``"https://example.com"``, ``"https://*.example.com"``, ``"http://localhost:*"``; ``None``: from anywhere.
+    :param headers: extra header fields, on a server's 101 or a client's request: a mapping, or pairs of name and value.
+    :param compression: permessage-deflate (RFC 7692): ``None`` or ``False`` (default): off; ``True``: with default
+        settings; a :class:`~syncws.Deflate`: with these.
+    :param max_message_size: bytes a received message may have, before and after inflation. Default: 1 MiB;
+        ``None``: no limit.
+    :param max_fragments: frames a received message may consist of. Default: 65536; ``None``: no limit.
+    :param message_timeout: seconds from the first byte of a message to its last; of a message read with
+        ``receive_stream()``, the seconds without any byte of it. Default: 60; ``None``: no limit.
+    :param send_timeout: seconds ``send()`` may wait for a peer that does not read. Default: 60; ``None``: for ever.
+    :param open_timeout: seconds for the opening handshake, TLS included. Default: 10; ``None``: for ever.
+    :param close_timeout: seconds for the closing handshake, from our close frame to the end of the TCP connection.
+        Default: 10; ``None``: for ever.
+    :raises TypeError: a value of another type.
+    :raises ValueError: a value that cannot be.
+    """
+
+    subprotocols: Sequence[str] = ()
+    origins: Origins = "same"
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    compression: Deflate | bool | None = None
+    max_message_size: int | None = 2**20
+    max_fragments: int | None = 65536
+    message_timeout: float | None = 60.0
+    send_timeout: float | None = 60.0
+    open_timeout: float | None = 10.0
+    close_timeout: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass is filled in by object.__setattr__.
+        assign = object.__setattr__
+        assign(self, "subprotocols", check_subprotocols(self.subprotocols))
+        assign(self, "origins", check_origins(self.origins))
+        assign(self, "headers", tuple(check_fields(self.headers)))
+        if not isinstance(self.compression, (Deflate, bool, type(None))):
+            raise TypeError(f"compression must be True, None or a syncws.Deflate, not {self.compression!r}")
+        for name, least in _LEAST.items():
+            _check_number(name, getattr(self, name), int, least)
+        for name in _SECONDS:
+            _check_number(name, getattr(self, name), (int, float), 0)
+
+    @property
+    def deflate(self) -> Deflate | None:
+        """The settings for permessage-deflate; ``None`` if it is off."""
+        if isinstance(self.compression, Deflate):
+            return self.compression
+        return Deflate() if self.compression else None
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """The extra header fields, as pairs of name and value."""
+        return check_fields(self.headers)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Options:
+        """Return the options named in a mapping, for example a function's ``**options``.
+
+        :raises TypeError: there is no option of that name; the message lists those there are.
+        """
+        return cls().replace(options)
+
+    def replace(self, options: Mapping[str, Any]) -> Options:
+        """Return a copy with some options set to other values; errors as in :meth:`of`."""
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in options:
+            if name not in names:
+                raise TypeError(f"there is no option {name!r}; the options are {', '.join(names)}")
+        return dataclasses.replace(self, **options) if options else self
+
+
+def _check_number(name: str, value: object, types: type | tuple[type, ...], least: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise TypeError(f"{name} must be a number or None, not {value!r}")
+    if not value >= least:  # type: ignore[operator]  # NaN is refused as well
+        raise ValueError(f"{name} must be at least {least}, or None for no limit; it is {value!r}")

@@ -1,0 +1,93 @@
+"""Pings that wait for their pongs (RFC 6455, sections 5.5.2 and 5.5.3).
+
+Any thread may call anything here. Nothing waits: :meth:`Pings.answer` wakes those that wait for their turn to read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+
+from .protocol.frames import MAX_CONTROL_PAYLOAD
+from .turn import Turn
+
+__all__ = ["Ping", "Pings"]
+
+
+class Ping:
+    """A ping under way.
+
+    :ivar payload: its application data.
+    :ivar round_trip: seconds until the pong came; ``None`` while it has not.
+    """
+
+    __slots__ = ("_began", "payload", "round_trip")
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self.round_trip: float | None = None
+        self._began = time.perf_counter()
+
+    def answered(self) -> None:
+        """Note that the pong has come."""
+        self.round_trip = time.perf_counter() - self._began
+
+
+class Pings:
+    """The pings of one connection, in the order in which they were sent."""
+
+    __slots__ = ("_lock", "_numbers", "_turn", "_under_way", "latency")
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._under_way: dict[bytes, Ping] = {}
+        self.latency: float | None = None  # of the latest ping that was answered, in seconds
+
+    def begin(self, data: bytes | bytearray | memoryview) -> Ping:
+        """Return a new ping; without data of its own it gets a number as payload.
+
+        :raises TypeError: data is not bytes-like.
+        :raises ValueError: more than 125 bytes, or the same data as in a ping under way.
+        """
+        try:
+            payload = bytes(memoryview(data))
+        except TypeError:
+            raise TypeError(f"the data of a ping must be bytes-like, not {type(data).__name__}") from None
+        if len(payload) > MAX_CONTROL_PAYLOAD:
+            raise ValueError(
+                f"the data of a ping is {len(payload)} bytes; the limit is {MAX_CONTROL_PAYLOAD} (RFC 6455, 5.5)"
+            )
+        with self._lock:
+            if not payload:
+                payload = next(self._numbers).to_bytes(4, "big")
+            if payload in self._under_way:
+                raise ValueError(
+                    f"a ping with the data {payload!r} is under way already; its pong could not be told apart"
+                )
+            ping = self._under_way[payload] = Ping(payload)
+        return ping
+
+    def answer(self, payload: bytes) -> None:
+        """Note a pong. It answers the ping with its data and, as RFC 6455, 5.5.3 allows, all before that one.
+
+        A pong that answers nothing is ignored: RFC 6455, 5.5.3 lets a peer send one unasked.
+        """
+        with self._lock:
+            if payload not in self._under_way:
+                return
+            while True:
+                key = next(iter(self._under_way))
+                ping = self._under_way.pop(key)
+                ping.answered()
+                if key == payload:
+                    break
+            self.latency = ping.round_trip
+        self._turn.notify()
+
+    def forget(self, ping: Ping) -> None:
+        """Wait for a ping no longer."""
+        with self._lock:
+            self._under_way.pop(ping.payload, None)

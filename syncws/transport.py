@@ -1,0 +1,195 @@
+"""Blocking byte streams for threads: a plain socket, and TLS.
+
+A :class:`Transport` is what a connection reads from and writes to. One thread at a time may be in ``recv``, and one at
+a time in ``send_all`` or ``try_send``; reading and writing go on side by side. ``abort`` may be called from any thread:
+it wakes those that are inside. ``close`` may be called only when no thread is inside, because the operating system
+hands the descriptor's number to the next socket at once.
+
+Deadlines are points in time of :func:`time.monotonic`, in seconds; ``None`` waits for ever. A deadline that passes
+raises :class:`TimeoutError`, a lost connection any other :class:`OSError`. No bytes, ``b""``, mean that the peer has
+ended its direction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import ssl
+import threading
+import time
+from typing import Any, Protocol
+
+__all__ = ["RECV_SIZE", "SocketTransport", "TLSTransport", "Transport", "remaining", "transport_for"]
+
+# How many bytes one recv() returns at the most.
+RECV_SIZE = 65536
+
+# poll() knows no limit on descriptor numbers; select() is what Windows has.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+# Where this flag is missing (Windows), a send waits for the peer without regard to its deadline.
+_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class Transport(Protocol):
+    """The contract that this module's docstring describes, for every kind of byte stream."""
+
+    sock: socket.socket
+    secure: bool
+    remote_address: Any
+
+    def recv(self, deadline: float | None = None) -> bytes:
+        """Wait for bytes and return them, at most RECV_SIZE; ``b""`` at the end of the stream."""
+
+    def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
+        """Write all of ``data``."""
+
+    def try_send(self, data: bytes) -> int:
+        """Write as much as is possible without waiting, and return how many bytes that was."""
+
+    def wait_ready(self, deadline: float | None = None) -> None:
+        """Wait until there is something to read or room to write."""
+
+    def abort(self) -> None:
+        """End both directions now; threads inside see the end of the stream, or an OSError."""
+
+    def shutdown_write(self) -> None:
+        """End our direction: the peer sees the end of the stream after the last byte that was written."""
+
+    def close(self) -> None:
+        """Give back the descriptor."""
+
+
+def transport_for(sock: socket.socket) -> Transport:
+    """Return the transport for a connected socket, by its type."""
+    return TLSTransport(sock) if isinstance(sock, ssl.SSLSocket) else SocketTransport(sock)
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Return the seconds until ``deadline``, at least 0; ``None`` for no deadline."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+class _SocketBase:
+    """What a plain and a TLS socket have in common."""
+
+    secure = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        try:
+            self.remote_address = sock.getpeername()
+        except OSError:  # the peer has gone already: reading will tell
+            self.remote_address = None
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # A frame is written as a whole, so waiting for more of it to come (Nagle) only delays it.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def wait_ready(self, deadline: float | None = None) -> None:
+        self._wait(_READ | _WRITE, deadline)
+
+    def abort(self) -> None:
+        self._shutdown(socket.SHUT_RDWR)
+
+    def shutdown_write(self) -> None:
+        self._shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def _shutdown(self, how: int) -> None:
+        # An error means that the connection is gone already, which is what was wanted.
+        with contextlib.suppress(OSError):
+            # Not SSLSocket.shutdown(): that one drops the TLS state, and a reader would see ciphertext as data.
+            socket.socket.shutdown(self.sock, how)
+
+    def _wait(self, events: int, deadline: float | None) -> None:
+        with _Selector() as selector:
+            selector.register(self.sock, events)
+            if not selector.select(remaining(deadline)):
+                raise TimeoutError("timed out")
+
+
+class SocketTransport(_SocketBase):
+    """A plain stream socket, TCP or Unix. Takes the socket over and puts it into blocking mode."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        sock.setblocking(True)
+
+    def recv(self, deadline: float | None = None) -> bytes:
+        # Without a deadline one system call does it; poll() is the price of a deadline.
+        if deadline is not None:
+            self._wait(_READ, deadline)
+        return self.sock.recv(RECV_SIZE)
+
+    def try_send(self, data: bytes) -> int:
+        try:
+            return self.sock.send(data, _DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self.sock.send(rest, _DONTWAIT) :]
+            except BlockingIOError:
+                self._wait(_WRITE, deadline)
+
+
+class TLSTransport(_SocketBase):
+    """A TLS connection. Takes the :class:`ssl.SSLSocket` over and puts it into non-blocking mode.
+
+    OpenSSL's objects must not be read and written at the same time, so a lock guards each call; no thread waits while
+    it holds the lock, so neither direction holds up the other.
+    """
+
+    secure = True
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        self._tls = sock
+        self._lock = threading.Lock()
+        sock.setblocking(False)
+
+    def handshake(self, deadline: float | None = None) -> None:
+        """Run the TLS handshake, for a socket that was wrapped with ``do_handshake_on_connect=False``.
+
+        :raises ssl.SSLError: the handshake failed.
+        """
+        self._retry(self._tls.do_handshake, deadline)
+
+    def recv(self, deadline: float | None = None) -> bytes:
+        try:
+            data: bytes = self._retry(lambda: self._tls.recv(RECV_SIZE), deadline)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        return data
+
+    def try_send(self, data: bytes) -> int:
+        # After a 0, OpenSSL wants the same bytes again: whoever calls keeps them in front of what follows.
+        with self._lock:
+            try:
+                return self._tls.send(data)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return 0
+
+    def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
+        rest = memoryview(data)
+        while rest:
+            sent = self._retry(lambda: self._tls.send(rest), deadline)  # noqa: B023 - called before the next round
+            rest = rest[sent:]
+
+    def _retry(self, operation: Any, deadline: float | None) -> Any:
+        """Call ``operation`` until it needs no waiting for the socket."""
+        while True:
+            with self._lock:
+                try:
+                    return operation()
+                except ssl.SSLWantReadError:
+                    wanted = _READ
+                except ssl.SSLWantWriteError:
+                    wanted = _WRITE
+            self._wait(wanted, deadline)
