@@ -1,0 +1,172 @@
+"""The arguments of the command line, checked as far as that needs nothing but the arguments.
+
+:func:`parse` returns them, or ends the process as argparse does: with status 0 after ``--help`` and ``--version``,
+and with status 2 and one line on standard error if they cannot be parsed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+from collections.abc import Sequence
+from typing import NoReturn
+
+import syncws
+
+from ..options import Options
+
+__all__ = ["parse"]
+
+_DEFAULTS = Options()
+_CONNECT = """\
+Talk to a WebSocket server: each line of the input is sent as a text message, each message is shown as a line. The
+end of the input closes the connection. The exit status is 0 if the connection ended with 1000, 1001 or 1005, and 1
+with any other close code."""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; ``command`` is the name of the command, the rest is named like the options.
+
+    :param argv: what to parse; ``None``: the arguments of the process.
+    :raises SystemExit: see the top of this module.
+    """
+    parser = _Parser(prog="syncws", description="WebSockets without an event loop: servers to try out, and a client.")
+    version = f"syncws {syncws.__version__} on {platform.python_implementation()} {platform.python_version()}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for name, add_arguments, summary, description in (
+        ("demo", _add_demo, "serve a page with an echo and a chat", ""),
+        ("serve", _add_serve, "serve a WSGI app, in which syncws.upgrade() works", ""),
+        ("echo", _add_echo, "serve WebSockets that send every message back", ""),
+        ("connect", _add_connect, "talk to a WebSocket server from the terminal or a pipe", _CONNECT),
+    ):
+        command = commands.add_parser(name, help=summary, description=description or f"{summary.capitalize()}.")
+        add_arguments(command)
+        command.add_argument(
+            "--log-level",
+            choices=["debug", "info", "warning", "error"],
+            default="info",
+            help="the least important messages to log on standard error (default: %(default)s)",
+        )
+    return parser.parse_args(argv)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help explains it\n")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    _add_host_and_port(parser, 8000)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("app", metavar="MODULE:APP", help="the module to import, and the name of the WSGI app in it")
+    parser.add_argument(
+        "--bind",
+        type=_address,
+        default=("127.0.0.1", 8000),
+        metavar="HOST:PORT",
+        help="where to listen; port 0 takes a free one; unix:PATH is a Unix socket (default: 127.0.0.1:8000)",
+    )
+    _add_tls(parser)
+
+
+def _add_echo(parser: argparse.ArgumentParser) -> None:
+    _add_host_and_port(parser, 8765)
+    parser.add_argument(
+        "--origin",
+        action="append",
+        metavar="PATTERN",
+        help="accept pages of this origin, for example https://*.example.com or http://localhost:*; may be repeated; "
+        "* accepts every page (default: pages of the same host and port)",
+    )
+    _add_message_options(parser)
+    _add_tls(parser)
+
+
+def _add_connect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="URI", help="for example ws://localhost:8765/ or wss://example.com/chat")
+    parser.add_argument(
+        "--header", action="append", type=_header, default=[], metavar="'NAME: VALUE'", help="send this header field"
+    )
+    parser.add_argument("--subprotocol", action="append", default=[], metavar="NAME", help="offer this subprotocol")
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--cafile", metavar="FILE", help="trust the certificates of these authorities (PEM) only")
+    trust.add_argument("--no-verify", action="store_true", help="accept any certificate: anybody may listen in")
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        metavar="SECONDS",
+        help="after the end of the input, close when no message has come for so long; inf waits until the server "
+        "closes (default: 1; 0 if the input is a terminal)",
+    )
+    _add_message_options(parser)
+
+
+def _add_host_and_port(parser: argparse.ArgumentParser, port: int) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=port, help="0 takes a free port (default: %(default)s)")
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--certfile", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
+    parser.add_argument("--keyfile", metavar="FILE", help="the certificate's private key, if --certfile has none")
+
+
+def _add_message_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--compression", action="store_true", help="agree to permessage-deflate (RFC 7692)")
+    for name, unit in (("max_message_size", "BYTES"), ("max_fragments", "COUNT")):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=_limit,
+            default=getattr(_DEFAULTS, name),
+            metavar=unit,
+            help="of a received message; none is no limit (default: %(default)s)",
+        )
+
+
+# What the arguments are turned into. An ArgumentTypeError becomes "argument --port: …", and exit status 2.
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _address(text: str) -> tuple[str, int] | str:
+    if text.startswith("unix:"):
+        return text.removeprefix("unix:")
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        raise argparse.ArgumentTypeError(f"write HOST:PORT, [IPV6]:PORT or unix:PATH, not {text!r}")
+    return host.strip("[]"), _port(port)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"write a header field as 'Name: value', not {text!r}")
+    return name.strip(), value.strip()
+
+
+def _limit(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"write a whole number or none, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError(f"write a number of seconds, or inf, not {text!r}")
+    return seconds

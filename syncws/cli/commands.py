@@ -1,0 +1,229 @@
+"""The commands: each is a function from the parsed arguments to the exit status.
+
+A command raises :class:`Failure` with the line to show and the exit status, whatever went wrong. It is called in the
+main thread, where Python handles signals: SIGINT and SIGTERM end it, a second one ends the process at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import operator
+import os
+import signal
+import ssl
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from .. import console
+from ..client import connect
+from ..demo import DemoApp
+from ..errors import HandshakeError
+from ..protocol.headers import Headers
+from ..server import WebSocketServer, WSGIServer
+from ..uri import parse_uri
+from ..websocket import WebSocket
+
+__all__ = ["COMMANDS", "Failure"]
+
+_log = logging.getLogger("syncws.cli")
+
+
+class Failure(Exception):
+    """A command cannot do its work: ``str()`` is the line to show, ``status`` the exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    return _run_server(WSGIServer, (arguments.host, arguments.port), DemoApp(), "http")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    app = _import_app(arguments.app)
+    context = _server_context(arguments)
+    return _run_server(WSGIServer, arguments.bind, app, "https" if context else "http", ssl=context)
+
+
+def _echo(arguments: argparse.Namespace) -> int:
+    context = _server_context(arguments)
+    options = _message_options(arguments)
+    if arguments.origin is not None:
+        options["origins"] = None if "*" in arguments.origin else arguments.origin
+    address = (arguments.host, arguments.port)
+    return _run_server(WebSocketServer, address, _send_back, "wss" if context else "ws", ssl=context, **options)
+
+
+def _send_back(ws: WebSocket) -> None:
+    for message in ws:
+        ws.send(message)
+
+
+def _connect(arguments: argparse.Namespace) -> int:
+    context = _client_context(arguments)
+
+    def open_connection() -> WebSocket:
+        return connect(
+            arguments.uri,
+            headers=arguments.header,
+            subprotocols=arguments.subprotocol,
+            ssl=context,
+            **_message_options(arguments),
+        )
+
+    events: SimpleQueue[str] = SimpleQueue()
+    with _stop_signals(events):
+        try:
+            return console.converse(open_connection, events, wait=arguments.wait)
+        except ValueError as error:
+            raise Failure(str(error), 2) from error
+        except HandshakeError as error:
+            raise Failure(_one_line(error), 1) from error
+        except ImportError as error:
+            raise Failure(str(error), 1) from error
+        except OSError as error:
+            # Not the URI as it was given: that may hold a password.
+            place = f"cannot connect to {parse_uri(arguments.uri)}: "
+            raise Failure(f"{place}{error.strerror}" if error.strerror else str(error), 1) from error
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "demo": _demo,
+    "serve": _serve,
+    "echo": _echo,
+    "connect": _connect,
+}
+
+
+def _one_line(error: HandshakeError) -> str:
+    """Return the message and the first line of the server's explanation, if that is text."""
+    lines = error.body.decode(errors="replace").strip().splitlines()
+    explained = lines and Headers(error.headers).get("Content-Type", "").startswith("text/plain")
+    return console.printable(f"{error}: {lines[0]}" if explained else str(error)).replace("\n", " ")
+
+
+def _message_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("compression", "max_message_size", "max_fragments")}
+
+
+def _server_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    if arguments.certfile is None:
+        if arguments.keyfile is not None:
+            raise Failure("--keyfile needs --certfile, the certificate that the key belongs to", 2)
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(arguments.certfile, arguments.keyfile)
+    except OSError as error:  # ssl.SSLError is one too
+        files = " and ".join(filter(None, [arguments.certfile, arguments.keyfile]))
+        raise Failure(f"cannot use the certificate in {files}: {error.strerror or error}", 2) from error
+    return context
+
+
+def _client_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    if (arguments.no_verify or arguments.cafile) and not arguments.uri.lower().startswith("wss:"):
+        raise Failure("--cafile and --no-verify are for URIs that begin with wss://", 2)
+    if arguments.no_verify:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    if arguments.cafile is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=arguments.cafile)
+    except OSError as error:
+        raise Failure(f"cannot use the certificates in {arguments.cafile}: {error.strerror or error}", 2) from error
+
+
+def _import_app(name: str) -> Callable[..., Any]:
+    """Return the WSGI app of ``"module:app"``, looking for the module in the current directory first."""
+    module_name, _, path = name.partition(":")
+    if not (module_name and path):
+        raise Failure(f"write MODULE:APP, for example hello:app, not {name!r}", 2)
+    sys.path.insert(0, os.getcwd())
+    try:
+        app: Any = importlib.import_module(module_name)
+    except Exception as error:  # a module can fail in any way when it is imported
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f" ({frame.filename}, line {frame.lineno})"
+        raise Failure(f"cannot import {module_name!r}: {type(error).__name__}: {error}{place}", 2) from error
+    try:
+        app = operator.attrgetter(path)(app)
+    except AttributeError as error:
+        raise Failure(f"there is no {path!r} in {module_name!r}: {error}", 2) from error
+    if not callable(app):
+        raise Failure(f"{name} is not a WSGI app: an object of type {type(app).__name__} cannot be called", 2)
+    return app
+
+
+def _run_server(
+    server_class: type[WSGIServer | WebSocketServer],
+    address: tuple[str, int] | str,
+    serves: Callable[..., Any],
+    scheme: str,
+    **options: Any,
+) -> int:
+    """Serve until a signal comes, then stop gracefully: every WebSocket is closed with 1001."""
+    try:
+        server = server_class(address, serves, **options)
+    except ValueError as error:
+        raise Failure(str(error), 2) from error
+    except OSError as error:
+        where = address if isinstance(address, str) else "{}:{}".format(*address)
+        raise Failure(f"cannot listen on {where}: {error.strerror or error}", 1) from error
+    events: SimpleQueue[str] = SimpleQueue()
+    with server, _stop_signals(events):
+        print(f"listening on {_url(scheme, server.server_address)}", flush=True)
+        # socketserver wants shutdown() to be called from another thread than serve_forever(). Signals arrive in the
+        # main thread, so the server gets the other one.
+        accepting = threading.Thread(target=_accept, args=(server, events), name="syncws-accept")
+        accepting.start()
+        stopped = events.get() == console.STOP
+        _log.info("stopping: no new connections, WebSockets are closed with 1001")
+        server.shutdown()
+        accepting.join()
+    return 0 if stopped else 1
+
+
+def _accept(server: WSGIServer | WebSocketServer, events: SimpleQueue[str]) -> None:
+    try:
+        server.serve_forever()
+    finally:
+        events.put("ended")  # a server that accepts nothing more must not look alive
+
+
+def _url(scheme: str, address: Any) -> str:
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address[:2]
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+
+
+@contextlib.contextmanager
+def _stop_signals(events: SimpleQueue[str]) -> Iterator[None]:
+    """Have the first SIGINT or SIGTERM put ``STOP`` into ``events``, and the second end the process at once."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        # SimpleQueue.put() may interrupt SimpleQueue.get() of the same thread, which threading.Event.set() may not.
+        for number in previous:
+            signal.signal(number, signal.SIG_DFL)
+        events.put(console.STOP)
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
