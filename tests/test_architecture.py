@@ -23,7 +23,7 @@ MAX_FUNCTION_LINES = 60
 # for all of its modules. A new module gets a line here, and with it a place in the layers.
 PROTOCOL = {"errors", "protocol"}
 HTTP = {*PROTOCOL, "http", "http_head", "uri"}
-CONNECTION = {*PROTOCOL, "options", "pings", "transport", "turn", "websocket", "writer"}
+CONNECTION = {*PROTOCOL, "connection", "options", "pings", "transport", "turn", "websocket", "writer"}
 SERVERS = {*CONNECTION, *HTTP, "accept"}
 EVERYTHING = {*SERVERS, "client", "proxy", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": HTTP,
     "http_head": HTTP,
     "uri": HTTP,
+    "connection": CONNECTION,
     "options": CONNECTION,
     "transport": CONNECTION,
     "pings": CONNECTION,
