@@ -42,7 +42,7 @@ def websockets_sync(port: int) -> None:
 def raw_threads(port: int) -> None:
     """A thread a connection that sends back what it gets, without a protocol: the limit for threads.
 
-    It cuts off the masking key to answer with as many bytes as a WebSocket server, and knows no frame but the small one.
+    It cuts off the masking key to answer with as many bytes as a WebSocket server, and knows only small frames.
     """
     listener = socket.create_server(("127.0.0.1", port), backlog=256)
 

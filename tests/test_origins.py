@@ -92,6 +92,9 @@ def test_a_foreign_origin(origin: str, host: str) -> None:
     assert error.status == 403
     assert f"Origin '{origin}' may not connect to host '{host}'" in str(error)
     assert f"to allow it, pass origins=['same', '{origin}']" in str(error)
+    # The advice is for the log; the client is not told which origins are allowed.
+    assert origin.encode() not in error.body
+    assert b"not allowed" in error.body
     # The advice works.
     check_origin([origin], host, check_origins(["same", origin]))
 

@@ -11,7 +11,7 @@ import sys
 __all__ = ["apply_mask"]
 
 _BYTE_ORDER = sys.byteorder
-# From this size on, in bytes, four translations are faster than one XOR of large integers: 64 KiB take 60 % of the time.
+# From this size on, in bytes, four translations are faster than one XOR of large integers: 64 KiB in 60 % of the time.
 _LARGE = 1024
 
 

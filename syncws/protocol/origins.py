@@ -122,6 +122,9 @@ def check_origin(values: Sequence[str], host: str, origins: Origins) -> None:
         f"Origin {shown} may not connect to host {host!r} (allowed: {allowed}); "
         f"to allow it, pass origins=[{extended}]; origins=None allows every page of the web",
         status=403,
+        # The message is for the log: which pages are allowed is not the client's business.
+        headers=[("Content-Type", "text/plain; charset=utf-8")],
+        body=b"This page may not connect: its origin is not allowed.\n",
     )
 
 
