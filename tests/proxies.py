@@ -38,7 +38,8 @@ class _ProxyHandler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.request.settimeout(TIMEOUT)
         first = self.rfile.read(1)
-        {b"\x04": self._socks4, b"\x05": self._socks5}.get(first, self._http)()
+        if first:  # a client may think better of it, and go
+            {b"\x04": self._socks4, b"\x05": self._socks5}.get(first, self._http)()
 
     def _http(self) -> None:
         target = self.rfile.readline().split()[1].decode()
@@ -81,7 +82,10 @@ class _ProxyHandler(socketserver.StreamRequestHandler):
             self.wfile.write(b"\x05\x02")
             assert self.rfile.read(1) == b"\x01"
             given = tuple(self.rfile.read(self.rfile.read(1)[0]).decode() for _ in range(2))
-            self.wfile.write(b"\x01" + (b"\x00" if given == self.server.userinfo else b"\x01"))
+            if given != self.server.userinfo:
+                self.wfile.write(b"\x01\x01")
+                return
+            self.wfile.write(b"\x01\x00")
             user = ":".join(given)
         kind = self.rfile.read(4)[3]
         if kind == 3:
