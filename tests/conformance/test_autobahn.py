@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
+from commands import running
 from conformance import autobahn
 from support import require_tool
+
+import syncws
 
 CONFORMANCE = os.environ.get("CONFORMANCE", "")
 # Chapters 9 (performance), 12 and 13 (compression) are the long ones; of the last two, `short` has two of each section.
@@ -40,8 +37,9 @@ deflate_off_and_on = pytest.mark.parametrize("deflate", [False, True], ids=["pla
 @deflate_off_and_on
 def test_server(deflate: bool, tmp_path: Path) -> None:
     wstest, cases = require_wstest(), select_cases(deflate)
-    with echo_server(deflate) as uri:
-        report = autobahn.fuzz_server(wstest, uri, cases, tmp_path, SUITE_SECONDS)
+    options = ["--host", "127.0.0.1", "--port", "0", "--max-message-size", str(MAX_MESSAGE_SIZE)]
+    with running("echo", *options, *(["--compression"] if deflate else [])) as server:
+        report = autobahn.fuzz_server(wstest, server.ws_url, cases, tmp_path, SUITE_SECONDS)
     check(report, cases, tmp_path)
 
 
@@ -74,37 +72,8 @@ def check(report: dict[str, dict[str, object]], cases: list[str], directory: Pat
     assert not lines, f"{len(lines)} of {len(cases)} cases, see {directory}/index.html:\n" + "\n".join(lines)
 
 
-@contextlib.contextmanager
-def echo_server(deflate: bool) -> Iterator[str]:
-    """Run the command that everybody can run, ``python -m syncws echo``; give its URI."""
-    command = [sys.executable, "-u", "-m", "syncws", "echo", "--host", "127.0.0.1", "--port", "0"]
-    command += ["--max-message-size", str(MAX_MESSAGE_SIZE)]
-    if deflate:
-        command.append("--compression")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield announced_uri(process.stdout)
-        finally:
-            process.terminate()
-
-
-def announced_uri(output: IO[str]) -> str:
-    """Return the URI that the server's log names, and read on in the background so that it never has to wait."""
-    seen = ""
-    for line in output:
-        seen += line
-        found = re.search(r"://([\w.]+:\d+)", line)
-        if found:
-            threading.Thread(target=output.read, daemon=True).start()
-            return f"ws://{found[1]}/"
-    raise AssertionError(f"the echo server ended without naming its URI:\n{seen}")
-
-
 def echo(uri: str, deflate: bool) -> None:
     """Send back what comes, as the suite wants it of a client, until the connection is over."""
-    import syncws
-
     ws = syncws.connect(uri, compression=deflate or None, max_message_size=MAX_MESSAGE_SIZE)
     with contextlib.suppress(syncws.ConnectionClosed), ws:
         for message in ws:
