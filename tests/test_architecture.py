@@ -24,8 +24,9 @@ MAX_FUNCTION_LINES = 60
 PROTOCOL = {"errors", "protocol"}
 HTTP = {*PROTOCOL, "http", "http_head", "uri"}
 CONNECTION = {*PROTOCOL, "connection", "options", "pings", "transport", "turn", "websocket", "writer"}
-SERVERS = {*CONNECTION, *HTTP, "accept"}
-EVERYTHING = {*SERVERS, "client", "proxy", "server", "wsgi"}
+SERVERS = {*CONNECTION, *HTTP, "accept", "serving"}
+WSGI = {*SERVERS, "wsgi", "wsgi_exchange", "wsgi_input", "wsgi_response"}
+EVERYTHING = {*WSGI, "client", "proxy", "server"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "protocol": PROTOCOL,
@@ -40,10 +41,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "websocket": CONNECTION,
     "writer": CONNECTION,
     "accept": SERVERS,
-    "wsgi": SERVERS,
+    "serving": SERVERS,
+    "wsgi": WSGI,
+    "wsgi_exchange": WSGI,
+    "wsgi_input": WSGI,
+    "wsgi_response": WSGI,
     "proxy": SERVERS,
     "client": {*SERVERS, "proxy"},
-    "server": {*SERVERS, "wsgi"},
+    "server": WSGI,
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
     "console": EVERYTHING,
