@@ -35,6 +35,7 @@ __all__ = [
     "reason_phrase",
     "request_bytes",
     "response_bytes",
+    "text_response",
 ]
 
 _PIECE = 65536
@@ -224,7 +225,7 @@ def response_bytes(
 ) -> bytes:
     """Return a small response as one bytes object.
 
-    Date is added, and Content-Length except where a response has no body (1xx, 204, 304).
+    Content-Length is added except where a response has no body (1xx, 204, 304), and Date except to a 1xx.
 
     :param reason: the reason phrase; ``None`` for the usual one of ``status``.
     :param fields: header fields, already checked.
@@ -232,12 +233,24 @@ def response_bytes(
     """
     lines = [f"HTTP/1.1 {status} {reason_phrase(status) if reason is None else reason}"]
     lines += [f"{name}: {value}" for name, value in fields]
-    lines.append(f"Date: {formatdate(usegmt=True)}")
-    if status >= 200 and status not in (204, 304):
-        lines.append(f"Content-Length: {len(body)}")
+    if status >= 200:
+        lines.append(f"Date: {formatdate(usegmt=True)}")
+        if status not in (204, 304):
+            lines.append(f"Content-Length: {len(body)}")
     if close:
         lines.append("Connection: close")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def text_response(
+    status: int, text: str, method: str, *, fields: Iterable[tuple[str, str]] = (), close: bool = True
+) -> bytes:
+    """Return a response with a line of plain text, for example an error, to a request of any method."""
+    body = f"{text}\n".encode()
+    fields = [*fields, ("Content-Type", "text/plain; charset=utf-8")]
+    response = response_bytes(status, None, fields, body, close=close)
+    # RFC 9110, 9.3.2: a server MUST NOT send content in the response to HEAD.
+    return response[: -len(body)] if method == "HEAD" else response
 
 
 def request_bytes(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:

@@ -16,6 +16,7 @@ from syncws.http import (
     reason_phrase,
     request_bytes,
     response_bytes,
+    text_response,
 )
 from syncws.protocol.handshake import RequestHead
 
@@ -429,11 +430,17 @@ def test_response_bytes() -> None:
 
 def test_response_bytes_without_a_body() -> None:
     response = response_bytes(101, "Go", [("Upgrade", "websocket")], close=False)
-    assert response.startswith(b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nDate: ")
-    assert b"Content-Length" not in response
-    assert b"Connection" not in response
-    assert response.endswith(b"\r\n\r\n")
+    assert response == b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\n\r\n"
     assert b"Content-Length" not in response_bytes(204, None, [])
+
+
+def test_text_response() -> None:
+    response = text_response(400, "two Hosts – why?", "GET", fields=[("X", "a")])
+    assert response.startswith(b"HTTP/1.1 400 Bad Request\r\nX: a\r\nContent-Type: text/plain; charset=utf-8\r\n")
+    assert response.endswith("\r\nContent-Length: 19\r\nConnection: close\r\n\r\ntwo Hosts – why?\n".encode())
+    # The response to HEAD is the same without the body.
+    response = text_response(404, "nothing", "HEAD", close=False)
+    assert response.endswith(b"\r\nContent-Length: 8\r\n\r\n")
 
 
 def test_request_bytes() -> None:

@@ -1,0 +1,179 @@
+"""One request of a WSGI app: the call of the app, its response or its upgrade (PEP 3333).
+
+An :class:`Exchange` is used by the thread that serves the connection; an app may call :meth:`Exchange.upgrade` from
+another one while its own waits. :meth:`Exchange.run` does not raise: what the app, the client or the network do wrong
+is answered and logged here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .accept import deadline_after, open_websocket, refusal
+from .errors import HandshakeError
+from .http import BadRequest, RequestReader, text_response
+from .options import Options
+from .protocol.handshake import RequestHead
+from .serving import end_websocket, log_refusal
+from .transport import Transport
+from .websocket import WebSocket
+from .wsgi_environ import make_environ
+from .wsgi_input import RequestBody, input_stream
+from .wsgi_response import Response
+
+__all__ = ["EXCHANGE_KEY", "Exchange", "WSGIApp"]
+
+_log = logging.getLogger("syncws.server")
+
+# Where an app's environ has the exchange that upgrade() needs.
+EXCHANGE_KEY = "syncws.connection"
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+# Rather than read more than this of a body that the app did not want, in bytes, the connection is closed.
+_MAX_UNREAD = 262144
+
+
+class Exchange:
+    """A request that has been read, and what comes of it.
+
+    :param transport: the connection.
+    :param reader: has read the head, and will read the body.
+    :param options: options for the WebSocket that the connection may become.
+    :param attach: called with the WebSocket when the connection has become one.
+    :param stopping: tells whether the server is about to stop, so that the connection must not be kept alive.
+    :ivar websocket: what the connection has become, if it was upgraded.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        reader: RequestReader,
+        head: RequestHead,
+        options: Options,
+        *,
+        attach: Callable[[WebSocket], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._transport = transport
+        self._reader = reader
+        self._head = head
+        self._options = options
+        self._attach = attach
+        self._stopping = stopping
+        self._body = RequestBody(reader, self._send_continue)
+        self._response = Response(self._send, head.method, head.version, self._may_keep_alive)
+        self._refused: HandshakeError | None = None
+        self._over = False
+        self.websocket: WebSocket | None = None
+
+    def run(self, app: WSGIApp) -> bool:
+        """Call the app and send its response; return whether the connection can serve another request."""
+        error = self._call(app)
+        self._over = True
+        if self.websocket is not None:
+            end_websocket(self.websocket, error)
+            return False
+        if error is not None:
+            self._answer_error(error)
+        return self._response.keep_alive and self._body.drain(_MAX_UNREAD)
+
+    def upgrade(self, options: Mapping[str, Any]) -> WebSocket:
+        """Answer the request with the 101; see :func:`syncws.upgrade`."""
+        settings = self._options.replace(options)
+        if self.websocket is not None:
+            raise RuntimeError("this request has been upgraded already")
+        if self._over or self._response.started:
+            raise RuntimeError("too late to upgrade: the response to this request has been sent, or a part of it")
+        try:
+            ws = open_websocket(self._transport, self._head, settings, self._reader.leftover)
+        except HandshakeError as error:
+            self._refused = error
+            raise
+        self._response.discarding = True
+        self.websocket = ws
+        self._attach(ws)
+        return ws
+
+    def _call(self, app: WSGIApp) -> BaseException | None:
+        """Call the app, send what it returns, close that; return what was raised on the way."""
+        environ = make_environ(self._head, self._transport)
+        environ["wsgi.input"] = input_stream(self._body, self._reader)
+        environ[EXCHANGE_KEY] = self
+        result: Iterable[bytes] = ()
+        try:
+            try:
+                result = app(environ, self._response.start_response)
+                self._send_body(result)
+            finally:
+                # PEP 3333: close() is called upon completion of the request, whether that was normal or not.
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        except BaseException as error:  # SystemExit too: it must not leave the client without an answer
+            return error
+        return None
+
+    def _send_body(self, result: Iterable[bytes]) -> None:
+        if self.websocket is not None:
+            return
+        # PEP 3333: with a single piece, its length is the Content-Length.
+        only = isinstance(result, (list, tuple)) and len(result) == 1
+        # A generator may upgrade while it runs; it runs to its end, and what it yields is dropped.
+        for piece in result:
+            self._response.write(piece, only=only)
+        self._response.finish()
+
+    def _answer_error(self, error: BaseException) -> None:
+        """Answer and log what the app raised."""
+        where = f"{self._head.method} {self._head.path}"
+        client = self._transport.remote_address
+        self._response.keep_alive = False
+        if error is self._refused:
+            log_refusal(self._refused, client)
+            self._send_refusal(self._refused)
+        elif error is self._response.failure:
+            _log.debug("%s: %s went away: %s", where, client, error)
+        elif error is self._body.failure:
+            _log.info("%s: cannot read the body from %s: %s", where, client, error)
+            if isinstance(error, BadRequest):
+                self._send_error(error.status, error.message)
+            elif isinstance(error, TimeoutError):
+                self._send_error(408, "the request's body did not arrive in time")
+        else:
+            _log.error("%s failed", where, exc_info=error)
+            self._send_error(500, "internal server error")
+
+    def _send_refusal(self, error: HandshakeError) -> None:
+        """Answer a handshake that was refused; plain HTTP may go on after that."""
+        if error.status != 0 and not self._response.started:
+            keep_alive = self._may_keep_alive()
+            sent = self._try_send(refusal(error, self._head.method, close=not keep_alive))
+            self._response.keep_alive = keep_alive and sent
+
+    def _send_error(self, status: int, text: str) -> None:
+        """Send an error page and no more than that, unless the app's response has begun to go out."""
+        if not self._response.started:
+            self._try_send(text_response(status, text, self._head.method))
+
+    def _try_send(self, data: bytes) -> bool:
+        try:
+            self._send(data)
+        except OSError as error:
+            _log.debug("%s went away: %s", self._transport.remote_address, error)
+            return False
+        return True
+
+    def _send(self, data: bytes) -> None:
+        self._transport.send_all(data, deadline_after(self._options.send_timeout))
+
+    def _send_continue(self) -> None:
+        # RFC 9110, 10.1.1: not once the final response has begun.
+        if not self._response.started:
+            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _may_keep_alive(self) -> bool:
+        # RFC 9110, 10.1.1: a client that still waits for 100 Continue may send its body now, or never.
+        in_order = not self._body.continue_due and self._body.failure is None
+        return self._reader.keep_alive and in_order and not self._stopping()
