@@ -17,17 +17,16 @@ from typing import Any
 
 from .accept import deadline_after, hang_up, tls_handshake
 from .errors import ConnectionClosed, HandshakeError
-from .http import DEFAULT_LIMITS, Limits
 from .options import Options
 from .transport import Transport
 from .websocket import WebSocket
 
-__all__ = ["GOING_AWAY", "ServedConnection", "end_websocket", "log_refusal"]
+__all__ = ["ServedConnection", "end_websocket", "log_refusal"]
 
 _log = logging.getLogger("syncws.server")
 
 # RFC 6455, 7.4.1: 1001, "going away", such as a server going down.
-GOING_AWAY = 1001
+_GOING_AWAY = 1001
 _GOING_AWAY_REASON = "server is shutting down"
 
 
@@ -36,13 +35,11 @@ class ServedConnection(ABC):
 
     :param transport: the connection; this object closes it.
     :param options: options for the WebSocket that it may become.
-    :param limits: how large the head of a request may be.
     """
 
-    def __init__(self, transport: Transport, options: Options, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, transport: Transport, options: Options) -> None:
         self._transport = transport
         self._options = options
-        self._limits = limits
         self._lock = threading.Lock()  # guards the four below; never held while waiting
         self._stopping = False
         self._busy = False  # a request has begun to arrive, or is being served: stop() lets it finish
@@ -106,7 +103,7 @@ class ServedConnection(ABC):
 
     def _close_if_stopping(self) -> None:
         if self._stopping and self._ws is not None:
-            self._ws.begin_close(GOING_AWAY, _GOING_AWAY_REASON)
+            self._ws.begin_close(_GOING_AWAY, _GOING_AWAY_REASON)
 
     def _set_busy(self, busy: bool) -> None:
         """Note whether stop() has to let something finish."""

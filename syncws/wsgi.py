@@ -69,7 +69,7 @@ class WSGIConnection(ServedConnection):
         keepalive_timeout: float | None = 5.0,
         body_timeout: float | None = 60.0,
     ) -> None:
-        super().__init__(transport, options, limits)
+        super().__init__(transport, options)
         self._app = app
         self._keepalive_timeout = keepalive_timeout
         self._body_timeout = body_timeout
