@@ -46,11 +46,9 @@ _PROBE_CONTENT = b"sync"
 _PROBE = b"\x01\x04\x00\xfb\xff" + _PROBE_CONTENT
 
 # Bytes that come out of zlib in one go, and that go in. The second is small because zlib's binding copies what it has
-# not consumed: a bomb makes it do that for every piece.
+# not consumed: a bomb makes it do that for every piece, a message of many DEFLATE streams for each of them.
 _PIECE = 65536
 _CHUNK = 16384
-# Bytes that go in behind the end of a DEFLATE stream, for the same reason: another end may follow at once.
-_FIRST_CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +207,7 @@ class Inflater:
         """Yield pieces; whoever has got ``budget`` bytes does not ask for more."""
         view = memoryview(data)
         position = 0
-        most = chunk = min(_CHUNK, piece_size)
+        chunk = min(_CHUNK, piece_size)
         more_inside = False
         while more_inside or position < len(view):
             if self._stream is None:
@@ -224,10 +222,8 @@ class Inflater:
                 # it may hold the same bytes again.)
                 left = stream.unused_data
                 self._stream = None
-                chunk = min(most, _FIRST_CHUNK)
             else:
                 left = stream.unconsumed_tail
-                chunk = min(most, chunk * 2)
             position += len(fed) - len(left)
             # A piece that is full may have left output inside zlib, even if all input has been consumed.
             more_inside = len(piece) == size and not stream.eof

@@ -43,30 +43,29 @@ class Extension:
         return "; ".join((self.name, *params))
 
 
-def parse_extensions(values: Iterable[str], *, status: int = 400) -> list[Extension]:
+def parse_extensions(values: Iterable[str]) -> list[Extension]:
     """Return the extensions that are listed in a head, in order; an empty list if it has no such header field.
 
     :param values: the value of each Sec-WebSocket-Extensions field. RFC 6455, 9.1: several fields are one list.
-    :param status: the status of the error: 400 for a server to answer, 101 for a client.
-    :raises HandshakeError: a value that does not conform to the grammar.
+    :raises HandshakeError: 400, a value that does not conform to the grammar.
     """
     extensions: list[Extension] = []
     for value in values:
-        found = _parse(value, status)
+        found = _parse(value)
         if not found:
             # RFC 6455, 9.1: extension-list = 1#extension, so a field lists at least one.
-            raise HandshakeError("Sec-WebSocket-Extensions lists no extension (RFC 6455, 9.1)", status=status)
+            raise HandshakeError("Sec-WebSocket-Extensions lists no extension (RFC 6455, 9.1)")
         extensions += found
     return extensions
 
 
-def _parse(value: str, status: int) -> list[Extension]:
+def _parse(value: str) -> list[Extension]:
     extensions: list[Extension] = []
     position = 0
     while not _nothing_left.match(value, position):
         name = _name.match(value, position)
         if name is None:
-            raise _malformed(value, position, status)
+            raise _malformed(value, position)
         position = name.end()
         params: list[tuple[str, str | None]] = []
         while parameter := _parameter.match(value, position):
@@ -75,16 +74,16 @@ def _parse(value: str, status: int) -> list[Extension]:
                 token = _escaped.sub(r"\1", quoted)
                 # RFC 6455, 9.1: the value after unescaping MUST conform to the ABNF of a token.
                 if not _token.fullmatch(token):
-                    raise _malformed(value, position, status)
+                    raise _malformed(value, position)
             params.append((key, token))
             position = parameter.end()
         if position < len(value) and value[position] != ",":
-            raise _malformed(value, position, status)
+            raise _malformed(value, position)
         extensions.append(Extension(name[1], tuple(params)))
     return extensions
 
 
-def _malformed(value: str, position: int, status: int) -> HandshakeError:
+def _malformed(value: str, position: int) -> HandshakeError:
     # RFC 6455, 9.1: a value that does not conform to the grammar MUST fail the connection.
     rest = value[position : position + _QUOTED]
-    return HandshakeError(f"Sec-WebSocket-Extensions is malformed at {rest!r} (RFC 6455, 9.1)", status=status)
+    return HandshakeError(f"Sec-WebSocket-Extensions is malformed at {rest!r} (RFC 6455, 9.1)")
