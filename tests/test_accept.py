@@ -7,10 +7,11 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from wire import ClientSocket, Running, frame, get, pair, tls_contexts, ws_request
+from wire import DEADLINE, ClientSocket, Running, frame, get, pair, tls_contexts, ws_request
 
 import syncws.accept
 from syncws.accept import accept, deadline_after
@@ -214,7 +215,7 @@ def test_deadline_after() -> None:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    outcome: Any = None
+    outcomes: SimpleQueue[Any]  # of do_GET, as it ends
 
     def do_GET(self) -> None:
         if self.path == "/plain":
@@ -227,9 +228,9 @@ class Handler(BaseHTTPRequestHandler):
             with accept(self) as ws:
                 for message in ws:
                     ws.send(message)
-                type(self).outcome = ws.close_code
+                self.outcomes.put(ws.close_code)
         except HandshakeError as error:
-            type(self).outcome = error
+            self.outcomes.put(error)
 
     do_POST = do_HEAD = do_GET
 
@@ -253,7 +254,7 @@ def serve() -> Iterator[ServeHandler]:
     servers = []
 
     def start(base: type[Handler] = Handler, context: ssl.SSLContext | None = None) -> tuple[HTTPServer, type[Handler]]:
-        handler = type("Handler", (base,), {})
+        handler = type("Handler", (base,), {"outcomes": SimpleQueue()})
         server = HTTPServer(("127.0.0.1", 0), handler)
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -288,7 +289,7 @@ def test_handler_of_http_server(serve: ServeHandler) -> None:
         assert client.read_head()[0] == 101
         assert client.read_frame() == (TEXT, b"first")
         echo_and_close(client)
-    assert handler.outcome == 1000
+    assert handler.outcomes.get(timeout=DEADLINE) == 1000
 
 
 def test_handler_with_an_empty_buffer(serve: ServeHandler) -> None:
@@ -333,4 +334,4 @@ def test_handler_that_is_asked_for_something_else(serve: ServeHandler, request_b
         answered, headers, _ = client.read_response(head_only=b"HEAD" in request_bytes)
         assert (answered, headers.get_all("connection")[-1]) == (status, "close")
         assert client.read_to_end() == b""
-    assert handler.outcome.status == status
+    assert handler.outcomes.get(timeout=DEADLINE).status == status
