@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import configparser
-from pathlib import Path
-
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+import syncws
 from syncws.protocol.machine import TRANSITIONS
 
-_settings = configparser.ConfigParser()
-_settings.read(Path(__file__).resolve().parent.parent / "setup.cfg")
-
 project = "syncws"
-author = _settings["metadata"]["author"]
+author = "the syncws authors"
 project_copyright = f"2026, {author}"
-release = version = _settings["metadata"]["version"]
+release = version = syncws.__version__
 
 extensions = ["sphinx.ext.autodoc"]
 html_theme = "furo"

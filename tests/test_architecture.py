@@ -25,7 +25,7 @@ MAX_FUNCTION_LINES = 60
 PROTOCOL = {"errors", "protocol"}
 HTTP = {*PROTOCOL, "http", "uri"}
 CONNECTION = {*PROTOCOL, "connection", "options", "pings", "transport", "turn", "websocket", "writer"}
-SERVERS = {*CONNECTION, *HTTP, "accept", "serving"}
+SERVERS = {*CONNECTION, *HTTP, "accept", "addresses", "listener", "refusals", "serving"}
 EVERYTHING = {*SERVERS, "client", "proxy", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -40,6 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "websocket": CONNECTION,
     "writer": CONNECTION,
     "accept": SERVERS,
+    "addresses": set(),
+    "refusals": set(),
+    "listener": SERVERS,
     "serving": SERVERS,
     "wsgi": SERVERS,
     "proxy": SERVERS,

@@ -13,17 +13,11 @@ from commands import run
 
 import syncws
 from syncws.options import Options
+from syncws.server import ServerOptions, WSGIServerOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS_PAGE = (ROOT / "docs" / "reference" / "options.rst").read_text()
 COMMAND_LINE_PAGE = (ROOT / "docs" / "reference" / "command-line.rst").read_text()
-
-
-def defaults(callable_: object) -> dict[str, object]:
-    """The named parameters of a function that have a default."""
-    assert callable(callable_)
-    parameters = inspect.signature(callable_).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
 def documented(title: str) -> dict[str, str]:
@@ -32,20 +26,24 @@ def documented(title: str) -> dict[str, str]:
     return dict(re.findall(r"\* - ``(\w+)``\n +- .*\n +- ``(.*)``\n", section))
 
 
+def fields(options: type) -> dict[str, str]:
+    """The names of a class of options, and their defaults as the documentation writes them."""
+    return {field.name: repr(field.default).replace("'", '"') for field in dataclasses.fields(options)}
+
+
 def test_options_of_a_connection() -> None:
-    expected = {field.name: repr(field.default).replace("'", '"') for field in dataclasses.fields(Options)}
-    assert documented("Of a connection") == expected
+    assert documented("Of a connection") == fields(Options)
 
 
-@pytest.mark.parametrize("server", [syncws.WebSocketServer, syncws.WSGIServer])
-def test_options_of_a_server(server: type) -> None:
-    own = {name: value for name, value in defaults(server).items() if name not in documented("Of a connection")}
-    assert documented("Of a server") == {name: repr(value) for name, value in own.items()}
+def test_options_of_servers() -> None:
+    assert documented("Of a server") == fields(ServerOptions)
+    assert documented("Of a server") | documented("Of a WSGI server") == fields(WSGIServerOptions)
 
 
 def test_options_of_the_client() -> None:
-    own = {name: value for name, value in defaults(syncws.connect).items() if name not in documented("Of a connection")}
-    assert documented("Of the client") == {name: repr(value) for name, value in own.items()}
+    parameters = list(inspect.signature(syncws.connect).parameters.values())
+    own = {each.name: repr(each.default) for each in parameters if each.default is not inspect.Parameter.empty}
+    assert documented("Of the client") == {name: own[name] for name in own if name not in fields(Options)}
 
 
 @pytest.mark.parametrize("command", ["demo", "serve", "echo", "connect"])
