@@ -1,3 +1,42 @@
 """A blocking WebSocket server and client for Python programs that do not run an event loop."""
 
+from __future__ import annotations
+
+from .accept import accept
+from .client import connect
+from .errors import (
+    ConcurrencyError,
+    ConnectionClosed,
+    HandshakeError,
+    MessageTooBig,
+    ProtocolError,
+    SyncwsError,
+)
+from .options import Options
+from .protocol.deflate import Deflate
+from .protocol.headers import Headers
+from .protocol.machine import State
+from .server import WebSocketServer, WSGIServer
+from .websocket import WebSocket
+from .wsgi import upgrade
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "Deflate",
+    "HandshakeError",
+    "Headers",
+    "MessageTooBig",
+    "Options",
+    "ProtocolError",
+    "State",
+    "SyncwsError",
+    "WSGIServer",
+    "WebSocket",
+    "WebSocketServer",
+    "accept",
+    "connect",
+    "upgrade",
+]
