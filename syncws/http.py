@@ -44,6 +44,8 @@ _MAX_CHUNK_LINE = 4096
 _END_OF_HEAD = b"\r\n\r\n"
 # RFC 9110, 7.2: Host = uri-host [ ":" port ]; the characters of a reg-name or an IP-literal (RFC 3986, 3.2.2).
 _HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
+# RFC 9112, 3.2.2: the absolute form of a request target, whose authority stands for the Host field.
+_ABSOLUTE = re.compile(r"https?://([^/?]*)", re.IGNORECASE)
 # Methods and "HTTP" begin with a letter; an empty line before them may have arrived as a lone CR so far.
 _FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r")
 _TLS_HANDSHAKE = 0x16
@@ -282,6 +284,9 @@ def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
     # RFC 9112, 3.2: no whitespace in a target, and no fragment; RFC 6455, 3: fragments MUST NOT be used.
     if " " in target or "#" in target:
         raise BadRequest(400, "request target with a space or a fragment")
+    absolute = _ABSOLUTE.match(target)
+    if absolute and not (absolute[1] and _HOST.fullmatch(absolute[1])):
+        raise BadRequest(400, f"request target {target[:80]!r} has no valid host")
     return method, target, protocol[5:]
 
 

@@ -209,6 +209,8 @@ BROKEN_HEADS = {
     "target without a slash": b"GET chat HTTP/1.1\r\nHost: a\r\n\r\n",
     "target with a fragment": b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
     "target that is not ASCII": b"GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with user information": b"GET http://me@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target without a host": b"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n",
     "version 1.2": b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
 }
 
