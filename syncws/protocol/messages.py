@@ -8,27 +8,26 @@ A :class:`MessageReader` owns the parser of one direction. Feed it bytes; pull f
   the other two.
 
 Each returns ``None`` for "feed me more", and raises :class:`ProtocolError` for what breaks a rule or a limit, after
-everything complete in front of it has been returned. Behind a close frame and a ``ProtocolError`` nothing is read any
-more: :attr:`~MessageReader.ended` is true and bytes fed are dropped.
+everything complete in front of it has been returned or set aside. Behind a close frame and a ``ProtocolError`` nothing
+is read any more: :attr:`~MessageReader.ended` is true and bytes fed are dropped.
 
 Text is decoded while it arrives, so a byte that cannot be UTF-8 is an error at once, not at the end of the message.
-One buffer per message grows with its content: a million tiny fragments cost no more than their sum.
+What has arrived of a message takes little more memory than its content, however small the pieces.
 
 One thread at a time.
 """
 
 from __future__ import annotations
 
-import codecs
-import io
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import MessageTooBig, ProtocolError
 from .codes import CLOSE, CONTINUATION, OPCODE_NAMES, TEXT
 from .deflate import Inflater
 from .parser import Frame, Parser
+from .utf8 import Utf8Decoder, decode
 
 __all__ = ["LOOK_AHEAD", "MessageReader", "Piece"]
 
@@ -36,8 +35,8 @@ __all__ = ["LOOK_AHEAD", "MessageReader", "Piece"]
 LOOK_AHEAD = 256 * 1024
 # What a frame that was set aside costs besides its payload, roughly, in bytes.
 _FRAME_COST = 200
-
-_new_decoder = codecs.getincrementaldecoder("utf-8")
+# How many parts of a message are joined into one, so that tiny ones do not cost a multiple of their content.
+_BATCH = 128
 
 
 class Piece(NamedTuple):
@@ -52,15 +51,16 @@ class MessageReader:
 
     :param masked: frames must be masked (a server reads) or must not be (a client reads).
     :param inflater: the decompressor, if permessage-deflate was negotiated.
-    :param max_message_size: bytes a message may have, on the wire and after inflation; ``None``: no limit. It applies
-        to whole messages, not to messages that are read in pieces.
+    :param max_message_size: bytes a message may have; ``None``: no limit. A compressed one may have as many after
+        inflation, and on the wire a little more: DEFLATE enlarges what it cannot compress. The limit applies to whole
+        messages, not to messages that are read in pieces.
     :param max_fragments: frames a message may consist of; ``None``: no limit.
     """
 
     __slots__ = (
-        "_bytes", "_compressed", "_decoder", "_deferred", "_fragments", "_inflated_size", "_inflater", "_kept",
-        "_kept_size", "_max_fragments", "_max_size", "_opcode", "_parser", "_pieces", "_streaming", "_text",
-        "_wire_size", "completed", "ended",
+        "_batch", "_compressed", "_decoder", "_fragments", "_inflated_size", "_inflater", "_kept", "_kept_size",
+        "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_streaming", "_wire_size",
+        "completed", "ended",
     )  # fmt: skip
 
     def __init__(
@@ -77,19 +77,19 @@ class MessageReader:
         self._max_fragments = max_fragments
         self.ended = False
         self.completed = 0  # data messages that have come to their end
-        # Frames that next_control() has set aside, and the error that it met behind them.
+        # Frames that next_control() has set aside.
         self._kept: deque[Frame] = deque()
         self._kept_size = 0
-        self._deferred: ProtocolError | None = None
         # The message that is on its way; _opcode is CONTINUATION while there is none.
         self._opcode = CONTINUATION
         self._compressed = False
         self._fragments = 0
         self._wire_size = 0
         self._inflated_size = 0
-        self._decoder: codecs.IncrementalDecoder | None = None
-        self._text: io.StringIO | None = None
-        self._bytes: bytearray | None = None
+        self._decoder: Utf8Decoder | None = None
+        # What next_message() has gathered of it, all str or all bytes: joined parts, and behind them those to join.
+        self._parts: list[Any] = []
+        self._batch: list[Any] = []
         # A piece of the message has been handed out, so the rest goes the same way; pieces of the current frame.
         self._streaming = False
         self._pieces: Iterator[Piece] = iter(())
@@ -119,7 +119,6 @@ class MessageReader:
         self.stop()
         self._kept.clear()
         self._kept_size = 0
-        self._deferred = None
         self._pieces = iter(())
         self._streaming = False
         self._forget_message()
@@ -156,7 +155,7 @@ class MessageReader:
         :raises ProtocolError: as :meth:`next_message`; ``max_message_size`` does not apply.
         """
         try:
-            if (gathered := self._gathered()) is not None:
+            if gathered := self._take_gathered():
                 self._pieces = iter((Piece(gathered, False),))
             while True:
                 piece = next(self._pieces, None)
@@ -178,15 +177,16 @@ class MessageReader:
         """Return the next control frame, setting aside the data frames in front of it.
 
         ``None`` means "feed me more", unless :attr:`looked_ahead`: then nothing more is looked at until
-        :meth:`next_message` or :meth:`next_piece` has taken what was set aside. An error is kept for them as well.
+        :meth:`next_message` or :meth:`next_piece` has taken what was set aside. They return that after an error, too.
+
+        :raises ProtocolError: 1002, a frame on its own breaks a rule.
         """
-        while self._deferred is None and not self.looked_ahead:
+        while not self.looked_ahead:
             try:
                 frame = self._parser.next_frame()
-            except ProtocolError as error:
-                self._deferred = error
+            except ProtocolError:
                 self.stop()
-                return None
+                raise
             if frame is None:
                 return None
             if frame.opcode >= CLOSE:
@@ -196,13 +196,11 @@ class MessageReader:
         return None
 
     def _next_frame(self) -> Frame | None:
-        """Return the next frame, those set aside first, then the error found behind them."""
+        """Return the next frame, those set aside first."""
         if self._kept:
             frame = self._kept.popleft()
             self._kept_size -= len(frame.payload) + _FRAME_COST
             return frame
-        if self._deferred is not None:
-            raise self._deferred
         return self._parser.next_frame()
 
     def _control(self, frame: Frame) -> Frame:
@@ -222,26 +220,19 @@ class MessageReader:
             if self._max_size is not None and frame.length > self._max_size:
                 raise MessageTooBig(frame.length, self._max_size)
             self.completed += 1
-            return _decode(frame.payload) if frame.opcode == TEXT else frame.payload
+            return decode(frame.payload) if frame.opcode == TEXT else frame.payload
         self._account(frame)
-        if self._max_size is not None and self._wire_size > self._max_size:
-            raise MessageTooBig(
-                self._wire_size, self._max_size, "compressed message" if self._compressed else "message"
-            )
+        self._check_wire_size()
         payload = frame.payload
         if self._compressed and self._inflater is not None:
             payload = self._inflater.inflate(payload, last=end, already=self._inflated_size, limit=self._max_size)
             self._inflated_size += len(payload)
-        if self._decoder is not None:
-            self._gather_text(_decode_piece(self._decoder, payload, end))
-        else:
-            self._gather_bytes(payload)
+        self._gather(payload if self._decoder is None else self._decoder.decode(payload, last=end))
         if not end:
             return None
-        gathered = self._gathered()
-        empty: str | bytes = "" if self._opcode == TEXT else b""
+        message = self._take_gathered()
         self._finish_message()
-        return empty if gathered is None else gathered
+        return message
 
     def _account(self, frame: Frame) -> None:
         """Check the frame's place in its message, and count it; begin a message with a message's first frame."""
@@ -258,11 +249,23 @@ class MessageReader:
                 raise ProtocolError(f"{name} frame within a fragmented message (RFC 6455, 5.4)")
             self._opcode = frame.opcode
             self._compressed = frame.rsv1
-            self._decoder = _new_decoder() if frame.opcode == TEXT else None
+            self._decoder = Utf8Decoder() if frame.opcode == TEXT else None
         self._wire_size += frame.length
         self._fragments += 1
         if self._max_fragments is not None and self._fragments > self._max_fragments:
             raise ProtocolError(f"message of more than {self._max_fragments} fragments, the limit max_fragments", 1008)
+
+    def _check_wire_size(self) -> None:
+        """Raise MessageTooBig if the frames of a message that is read as a whole are over the limit."""
+        if self._max_size is None:
+            return
+        most = self._max_size
+        if self._compressed:
+            # What cannot be compressed grows by less than a quarter (zlib: deflateBound), and by a few bytes per flush.
+            most += self._max_size // 4 + 16 * self._fragments
+        if self._wire_size > most:
+            what = "compressed message" if self._compressed else "message"
+            raise MessageTooBig(self._wire_size, self._max_size, what)
 
     def _split(self, frame: Frame) -> Iterator[Piece]:
         """Yield the pieces of a message that a frame, or a piece of one, amounts to."""
@@ -272,31 +275,31 @@ class MessageReader:
             chunks = self._inflater.inflate_pieces(frame.payload, last=end)
         decoder = self._decoder
         for chunk in chunks:
-            data = chunk if decoder is None else _decode_piece(decoder, chunk, False)
+            data = chunk if decoder is None else decoder.decode(chunk, last=False)
             if data:
                 yield Piece(data, False)
         if end:
-            rest = b"" if decoder is None else _decode_piece(decoder, b"", True)
+            rest = b"" if decoder is None else decoder.decode(b"", last=True)
             self._finish_message()
             yield Piece(rest, True)
 
-    def _gather_text(self, text: str) -> None:
-        if self._text is None:
-            self._text = io.StringIO()
-        self._text.write(text)
+    def _gather(self, part: str | bytes) -> None:
+        """Keep a part of the message until the rest has come."""
+        if part:
+            self._batch.append(part)
+            if len(self._batch) == _BATCH:
+                self._parts.append(self._join(self._batch))
+                self._batch.clear()
 
-    def _gather_bytes(self, data: bytes) -> None:
-        if self._bytes is None:
-            self._bytes = bytearray()
-        self._bytes += data
+    def _take_gathered(self) -> str | bytes:
+        """Return what has been gathered of the message, and forget it."""
+        gathered = self._join(self._parts + self._batch)
+        self._parts.clear()
+        self._batch.clear()
+        return gathered
 
-    def _gathered(self) -> str | bytes | None:
-        """Return what the message has amounted to so far, and begin anew; ``None`` if that is nothing."""
-        text, data = self._text, self._bytes
-        self._text = self._bytes = None
-        if text is not None:
-            return text.getvalue() or None
-        return bytes(data) if data else None
+    def _join(self, parts: list[Any]) -> str | bytes:
+        return "".join(parts) if self._opcode == TEXT else b"".join(parts)
 
     def _finish_message(self) -> None:
         self.completed += 1
@@ -306,25 +309,6 @@ class MessageReader:
         self._opcode = CONTINUATION
         self._compressed = False
         self._fragments = self._wire_size = self._inflated_size = 0
-        self._decoder = self._text = self._bytes = None
-
-
-def _not_utf8(error: UnicodeDecodeError) -> ProtocolError:
-    # RFC 6455, 8.1: an endpoint that finds a byte stream not to be UTF-8 MUST fail the connection; 7.4.1: with 1007.
-    return ProtocolError(
-        f"text message is not UTF-8: {error.reason} 0x{error.object[error.start]:02X} (RFC 6455, 8.1)", 1007
-    )
-
-
-def _decode(payload: bytes) -> str:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError as error:
-        raise _not_utf8(error) from None
-
-
-def _decode_piece(decoder: codecs.IncrementalDecoder, payload: bytes, final: bool) -> str:
-    try:
-        return decoder.decode(payload, final)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(error) from None
+        self._decoder = None
+        self._parts.clear()
+        self._batch.clear()

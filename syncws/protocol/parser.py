@@ -2,12 +2,12 @@
 
 Give a :class:`Parser` whatever the connection delivered with :meth:`~Parser.feed`, then call
 :meth:`~Parser.next_frame` until it returns ``None``, which means "feed me more". It raises :class:`ProtocolError` for
-the first byte that breaks a rule; the parser must not be used after that. Each frame is judged only when it is asked
-for, so everything in front of a broken frame is delivered first.
+a frame that breaks a rule, as soon as its first two bytes or its length show it; the parser must not be used after
+that. Each frame is judged only when it is asked for, so everything in front of a broken frame is delivered first.
 
 Control frames come whole. A data frame comes in as many pieces as the connection delivered it in, so a reader can
-check UTF-8 and limits before the rest has arrived, and no payload waits in this module's memory: between two calls of
-``feed`` the parser owns less than 140 bytes.
+check UTF-8 and limits before the rest has arrived, and no payload waits in this module's memory: once ``None`` has
+been returned the parser owns less than 140 bytes.
 
 One thread at a time.
 """
@@ -76,7 +76,7 @@ class Parser:
 
     @property
     def mid_frame(self) -> bool:
-        """Whether a frame has begun to arrive and is not complete."""
+        """Whether a frame has begun to arrive and is not complete, once :meth:`next_frame` has returned ``None``."""
         return self._left > 0 or self._pos < len(self._data)
 
     def feed(self, data: bytes) -> None:
@@ -96,7 +96,7 @@ class Parser:
         pos = self._pos
         available = len(data) - pos
         if available < 2:
-            return None
+            return self._need_more()
         first = data[pos]
         second = data[pos + 1]
         opcode = first & 0x0F
@@ -107,19 +107,19 @@ class Parser:
         if length > 125:
             width = 2 if length == 126 else 8
             if available < 2 + width:
-                return None
+                return self._need_more()
             length = _extended_length(data[pos : pos + width])
             pos += width
         key = b""
         if self._masked:
             if len(data) < pos + 4:
-                return None
+                return self._need_more()
             key = data[pos : pos + 4]
             pos += 4
         end = pos + length
         if end > len(data):
             if opcode >= CLOSE:
-                return None
+                return self._need_more()
             return self._begin_pieces(first, length, key, pos)
         payload = data[pos:end]
         self._pos = end
@@ -145,7 +145,7 @@ class Parser:
         """Return what has arrived of the payload that is on its way, if anything has."""
         start = self._pos
         if start == len(self._data):
-            return None
+            return self._need_more()
         payload = self._data[start : start + self._left]
         self._pos = start + len(payload)
         self._left -= len(payload)
@@ -153,6 +153,12 @@ class Parser:
             payload = apply_mask(payload, self._key, self._offset)
             self._offset = (self._offset + len(payload)) & 3
         return Frame(self._opcode, self._fin, False, self._length, payload, False, self._left == 0)
+
+    def _need_more(self) -> Frame | None:
+        """Return ``None``, keeping only what is not parsed: a connection that waits owns no large buffer."""
+        self._data = self._data[self._pos :]
+        self._pos = 0
+        return None
 
     def _check_header(self, first: int, second: int) -> None:
         """Raise ProtocolError unless the two bytes that begin a frame are within the rules."""

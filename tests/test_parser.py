@@ -1,0 +1,340 @@
+"""Frames from bytes: every vector whole, byte by byte and with data behind it, for both roles."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from syncws.errors import ProtocolError
+from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from syncws.protocol.frames import encode_frame
+from syncws.protocol.mask import apply_mask
+from syncws.protocol.parser import Frame, Parser
+
+KEY = bytes.fromhex("37fa213d")
+MAX_LENGTH = 2**63 - 1
+
+
+class Whole(NamedTuple):
+    """A frame, put together again from its pieces."""
+
+    opcode: int
+    payload: bytes
+    fin: bool = True
+    rsv1: bool = False
+
+
+class Assembler:
+    """Feeds a parser, checks what each piece says of itself, and collects the whole frames."""
+
+    def __init__(self, *, masked: bool, rsv1_allowed: bool = False) -> None:
+        self.parser = Parser(masked=masked, rsv1_allowed=rsv1_allowed)
+        self.frames: list[Whole] = []
+        self._begun: Frame | None = None
+        self._payload = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self.parser.feed(data)
+        while (piece := self.parser.next_frame()) is not None:
+            self._take(piece)
+        assert self.parser.next_frame() is None
+        if self._begun is not None:
+            assert self.parser.mid_frame
+
+    def _take(self, piece: Frame) -> None:
+        assert piece.first is (self._begun is None)
+        begun = self._begun or piece
+        assert (piece.opcode, piece.fin, piece.length) == (begun.opcode, begun.fin, begun.length)
+        assert piece.first or piece.payload, "only the first piece of a frame may be empty"
+        self._payload += piece.payload
+        assert piece.last is (len(self._payload) == piece.length)
+        if piece.opcode >= CLOSE:
+            assert piece.first
+            assert piece.last
+        if piece.last:
+            self.frames.append(Whole(begun.opcode, bytes(self._payload), begun.fin, begun.rsv1))
+            self._begun, self._payload = None, bytearray()
+        else:
+            self._begun = begun
+
+
+def content(size: int) -> bytes:
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+def vector(frame: Whole, *, masked: bool) -> bytes:
+    return encode_frame(frame.opcode, frame.payload, fin=frame.fin, rsv1=frame.rsv1, key=KEY if masked else None)
+
+
+def trickle(wire: bytes) -> Iterator[bytes]:
+    """Single bytes, but for the middle of what is very long."""
+    end = max(len(wire) - 300, 0)
+    start = 0
+    while start < len(wire):
+        size = 97 if 300 <= start < end else 1
+        yield wire[start : start + size]
+        start += size
+
+
+# RFC 6455, 5.7, and RFC 7692, 7.2.3: (masked, wire, frames).
+EXAMPLES = [
+    (False, "8105 48656c6c6f", [Whole(TEXT, b"Hello")]),
+    (True, "8185 37fa213d 7f9f4d5158", [Whole(TEXT, b"Hello")]),
+    (False, "0103 48656c 8002 6c6f", [Whole(TEXT, b"Hel", fin=False), Whole(CONTINUATION, b"lo")]),
+    (False, "8905 48656c6c6f", [Whole(PING, b"Hello")]),
+    (True, "8a85 37fa213d 7f9f4d5158", [Whole(PONG, b"Hello")]),
+    (False, "827e0100" + content(256).hex(), [Whole(BINARY, content(256))]),
+    (False, "827f0000000000010000" + content(65536).hex(), [Whole(BINARY, content(65536))]),
+    (False, "c107 f248cdc9c90700", [Whole(TEXT, bytes.fromhex("f248cdc9c90700"), rsv1=True)]),
+    (
+        False,
+        "4103 f248cd 8004 c9c90700",
+        [
+            Whole(TEXT, bytes.fromhex("f248cd"), fin=False, rsv1=True),
+            Whole(CONTINUATION, bytes.fromhex("c9c90700")),
+        ],
+    ),
+]
+# Every opcode and flag that is allowed, and every length at which the encoding changes.
+FRAMES = [
+    *(Whole(opcode, content(5)) for opcode in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)),
+    *(Whole(opcode, content(5), fin=False) for opcode in (CONTINUATION, TEXT, BINARY)),
+    *(Whole(opcode, content(5), fin, True) for opcode in (TEXT, BINARY) for fin in (True, False)),
+    *(Whole(opcode, content(size)) for opcode in (CLOSE, PING, PONG) for size in (0, 1, 124, 125)),
+    *(Whole(BINARY, content(size)) for size in (0, 1, 2, 3, 4, 124, 125, 126, 127, 128, 65534, 65535, 65536, 65537)),
+]
+VECTORS = [
+    *((masked, bytes.fromhex(wire), frames) for masked, wire, frames in EXAMPLES),
+    *((masked, vector(frame, masked=masked), [frame]) for masked in (False, True) for frame in FRAMES),
+]
+every_vector = pytest.mark.parametrize(("masked", "wire", "frames"), VECTORS, ids=range(len(VECTORS)))
+
+
+@every_vector
+def test_frames_that_arrive_whole(masked: bool, wire: bytes, frames: list[Whole]) -> None:
+    assembler = Assembler(masked=masked, rsv1_allowed=True)
+    assembler.feed(wire)
+    assert assembler.frames == frames
+    assert not assembler.parser.mid_frame
+
+
+@every_vector
+def test_frames_that_arrive_byte_by_byte(masked: bool, wire: bytes, frames: list[Whole]) -> None:
+    assembler = Assembler(masked=masked, rsv1_allowed=True)
+    for part in trickle(wire):
+        assembler.feed(part)
+    assert assembler.frames == frames
+    assert not assembler.parser.mid_frame
+
+
+@every_vector
+def test_frames_with_data_behind_them(masked: bool, wire: bytes, frames: list[Whole]) -> None:
+    ping = encode_frame(PING, b"behind", key=KEY if masked else None)
+    for end in range(1, len(ping)):
+        assembler = Assembler(masked=masked, rsv1_allowed=True)
+        assembler.feed(wire + ping[:end])
+        assert assembler.frames == frames
+        assert assembler.parser.mid_frame
+        assembler.feed(ping[end:])
+        assert assembler.frames == [*frames, Whole(PING, b"behind")]
+        assert not assembler.parser.mid_frame
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 300])
+def test_two_frames_cut_at_every_place(masked: bool, size: int) -> None:
+    frames = [Whole(TEXT, content(size), fin=False), Whole(CONTINUATION, content(size + 1))]
+    wire = b"".join(vector(frame, masked=masked) for frame in frames)
+    for cut in range(len(wire) + 1):
+        assembler = Assembler(masked=masked)
+        assembler.feed(wire[:cut])
+        assert assembler.parser.mid_frame is (cut not in (0, len(vector(frames[0], masked=masked)), len(wire)))
+        assembler.feed(wire[cut:])
+        assert assembler.frames == frames
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_feeding_more_before_all_has_been_taken(masked: bool) -> None:
+    frames = [Whole(TEXT, b"one"), Whole(BINARY, content(300)), Whole(PING, b"three")]
+    first, second, third = (vector(frame, masked=masked) for frame in frames)
+    assembler = Assembler(masked=masked)
+    assembler.parser.feed(first + second[:7])
+    frame = assembler.parser.next_frame()
+    assert frame is not None
+    assert frame.payload == b"one"
+    assembler.parser.feed(second[7:100])
+    assembler.feed(second[100:] + third)
+    assert assembler.frames == frames[1:]
+
+
+def test_a_data_frame_comes_in_the_pieces_that_arrive() -> None:
+    wire = encode_frame(BINARY, content(1000), key=KEY)
+    parser = Parser(masked=True)
+    pieces = []
+    # The header and its mask alone are a piece: a reader can judge the length before any payload has arrived.
+    for part in (wire[:8], wire[8:9], wire[9:500], wire[500:]):
+        parser.feed(part)
+        piece = parser.next_frame()
+        assert piece is not None
+        assert parser.next_frame() is None
+        pieces.append((piece.first, piece.last, piece.length, len(piece.payload)))
+    assert pieces == [
+        (True, False, 1000, 0),
+        (False, False, 1000, 1),
+        (False, False, 1000, 491),
+        (False, True, 1000, 508),
+    ]
+
+
+def test_rsv1_is_on_the_first_piece_only() -> None:
+    wire = encode_frame(TEXT, content(10), rsv1=True)
+    parser = Parser(masked=False, rsv1_allowed=True)
+    parser.feed(wire[:5])
+    first = parser.next_frame()
+    parser.feed(wire[5:])
+    second = parser.next_frame()
+    assert first is not None
+    assert second is not None
+    assert (first.rsv1, second.rsv1) == (True, False)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_longest_frame_there_can_be(masked: bool) -> None:
+    header = bytes((0x82, 0xFF if masked else 0x7F)) + MAX_LENGTH.to_bytes(8, "big") + (KEY if masked else b"")
+    parser = Parser(masked=masked)
+    parser.feed(header + b"abc")
+    piece = parser.next_frame()
+    assert piece is not None
+    assert (piece.length, len(piece.payload), piece.last) == (MAX_LENGTH, 3, False)
+    assert parser.mid_frame
+
+
+# Which rule, for which parser: (masked, rsv1_allowed, bytes up to the one that shows it, message).
+BROKEN = [
+    *(
+        (False, True, f"8{opcode:x}00", f"reserved opcode 0x{opcode:X} ")
+        for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)
+    ),
+    *((True, True, f"0{opcode:x}80", f"reserved opcode 0x{opcode:X} ") for opcode in (3, 7, 11, 15)),
+    (False, True, "a100", "text frame with reserved bits set, first byte 0xA1"),
+    (False, True, "9100", "text frame with reserved bits set, first byte 0x91"),
+    (True, True, "f280", "binary frame with reserved bits set, first byte 0xF2"),
+    (False, True, "b900", "ping frame with reserved bits set, first byte 0xB9"),
+    (False, False, "c100", "text frame with RSV1 set, but no extension was negotiated"),
+    (True, False, "4280", "binary frame with RSV1 set, but no extension was negotiated"),
+    (False, False, "c000", "continuation frame with RSV1 set, but no extension was negotiated"),
+    (False, False, "c900", "ping frame with RSV1 set, but no extension was negotiated"),
+    (False, True, "c000", r"continuation frame with RSV1 set \(RFC 7692, 6.1\)"),
+    (True, True, "4080", r"continuation frame with RSV1 set \(RFC 7692, 6.1\)"),
+    (False, True, "c800", r"close frame with RSV1 set \(RFC 7692, 6.1\)"),
+    (False, True, "c900", r"ping frame with RSV1 set \(RFC 7692, 6.1\)"),
+    (False, True, "ca00", r"pong frame with RSV1 set \(RFC 7692, 6.1\)"),
+    (False, True, "0800", "fragmented close frame"),
+    (True, True, "0980", "fragmented ping frame"),
+    (False, True, "0a00", "fragmented pong frame"),
+    (False, True, "887e", "close frame with more than 125 bytes"),
+    (True, True, "89fe", "ping frame with more than 125 bytes"),
+    (False, True, "8a7f", "pong frame with more than 125 bytes"),
+    (False, True, "8180", "masked frame from a server"),
+    (False, True, "8980", "masked frame from a server"),
+    (False, True, "82fe", "masked frame from a server"),
+    (True, True, "8100", "unmasked frame from a client"),
+    (True, True, "8800", "unmasked frame from a client"),
+    (True, True, "007f", "unmasked frame from a client"),
+    (False, True, "817e0000", "payload length 0 encoded in 2 bytes; fewer would do"),
+    (True, True, "81fe007d", "payload length 125 encoded in 2 bytes; fewer would do"),
+    (False, True, "827f0000000000000000", "payload length 0 encoded in 8 bytes; fewer would do"),
+    (False, True, "827f000000000000007e", "payload length 126 encoded in 8 bytes; fewer would do"),
+    (True, True, "82ff000000000000ffff", "payload length 65535 encoded in 8 bytes; fewer would do"),
+    (False, True, "827f8000000000000000", "payload length 0x8000000000000000 with its most significant bit set"),
+    (True, True, "82ffffffffffffffffff", "payload length 0xFFFFFFFFFFFFFFFF with its most significant bit set"),
+]
+every_broken_rule = pytest.mark.parametrize(
+    ("masked", "rsv1_allowed", "wire", "message"),
+    BROKEN,
+    ids=[f"{wire}-{masked:d}{rsv1:d}" for masked, rsv1, wire, _ in BROKEN],
+)
+
+
+@every_broken_rule
+@pytest.mark.parametrize("behind", [b"", b"\x00", bytes(300)])
+def test_a_broken_rule(masked: bool, rsv1_allowed: bool, wire: str, message: str, behind: bytes) -> None:
+    assembler = Assembler(masked=masked, rsv1_allowed=rsv1_allowed)
+    with pytest.raises(ProtocolError, match=message) as caught:
+        assembler.feed(bytes.fromhex(wire) + behind)
+    assert caught.value.close_code == 1002
+    assert ", 5." in str(caught.value) or ", 6.1" in str(caught.value)
+
+
+@every_broken_rule
+def test_a_broken_rule_byte_by_byte(masked: bool, rsv1_allowed: bool, wire: str, message: str) -> None:
+    data = bytes.fromhex(wire)
+    assembler = Assembler(masked=masked, rsv1_allowed=rsv1_allowed)
+    for index in range(len(data) - 1):
+        assembler.feed(data[index : index + 1])
+    with pytest.raises(ProtocolError, match=message):
+        assembler.feed(data[-1:])
+
+
+@every_broken_rule
+def test_what_comes_before_a_broken_rule_is_delivered(
+    masked: bool, rsv1_allowed: bool, wire: str, message: str
+) -> None:
+    frames = [Whole(TEXT, b"before"), Whole(PING, b"it")]
+    assembler = Assembler(masked=masked, rsv1_allowed=rsv1_allowed)
+    with pytest.raises(ProtocolError, match=message):
+        assembler.feed(b"".join(vector(frame, masked=masked) for frame in frames) + bytes.fromhex(wire))
+    assert assembler.frames == frames
+
+
+def test_a_control_frame_within_a_data_frame_is_payload() -> None:
+    # Control frames come between frames; within one, everything is payload.
+    inner = encode_frame(PING, b"x", key=KEY)
+    assembler = Assembler(masked=True)
+    for part in (encode_frame(BINARY, inner, key=KEY), encode_frame(CLOSE, b"", key=KEY)):
+        assembler.feed(part)
+    assert assembler.frames == [Whole(BINARY, inner), Whole(CLOSE, b"")]
+
+
+@pytest.mark.parametrize("key", [bytes(4), b"\xff\xff\xff\xff", b"\x00\x00\x00\x01"])
+def test_every_masking_key(key: bytes) -> None:
+    payload = content(1000)
+    assembler = Assembler(masked=True)
+    assembler.feed(encode_frame(BINARY, payload, key=key))
+    header, masked = bytes.fromhex("82fe03e8") + key, apply_mask(payload, key)
+    for data in (header, masked[:3], masked[3:10], masked[10:11], masked[11:]):
+        assembler.feed(data)
+    assert assembler.frames == [Whole(BINARY, payload), Whole(BINARY, payload)]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        Whole(BINARY, content(126)),  # for the second byte, the length, the mask
+        Whole(BINARY, content(65536)),
+        Whole(CLOSE, content(125)),  # and for the rest of a control frame
+    ],
+)
+def test_a_parser_that_waits_owns_no_large_buffer(masked: bool, waiting: Whole) -> None:
+    start = vector(waiting, masked=masked)[:16]
+    for size in range(len(start) + 1):
+        parser = Parser(masked=masked)
+        tracemalloc.start()
+        try:
+            parser.feed(vector(Whole(BINARY, content(60000)), masked=masked) + start[:size])
+            while parser.next_frame() is not None:
+                pass
+            assert tracemalloc.get_traced_memory()[0] < 5000
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_frame_shows_itself_in_a_few_words() -> None:
+    parser = Parser(masked=False)
+    parser.feed(bytes.fromhex("017e0100") + bytes(10))
+    assert repr(parser.next_frame()) == "<Frame text fin=0 rsv1=0 10 of 256 bytes>"
+    assert repr(Frame(PONG, True, False, 0, b"")) == "<Frame pong fin=1 rsv1=0 0 of 0 bytes>"
