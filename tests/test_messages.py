@@ -1,0 +1,587 @@
+"""Messages from frames: fragments, UTF-8, limits, and the three ways to pull, alone and mixed."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from syncws.errors import MessageTooBig, ProtocolError
+from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from syncws.protocol.deflate import Compressor, Deflate, Inflater
+from syncws.protocol.frames import encode_frame
+from syncws.protocol.messages import LOOK_AHEAD, MessageReader, Piece
+from syncws.protocol.parser import Frame
+
+KEY = bytes.fromhex("37fa213d")
+HELLO = bytes.fromhex("f248cdc9c90700")  # RFC 7692, 7.2.3.1: "Hello", compressed
+
+Item = str | bytes | Piece | tuple[int, bytes]
+
+
+def client_reader(*wire: bytes, size: int | None = None, fragments: int | None = None) -> MessageReader:
+    reader = MessageReader(masked=False, max_message_size=size, max_fragments=fragments)
+    reader.feed(b"".join(wire))
+    return reader
+
+
+def deflating_reader(*wire: bytes, size: int | None = None) -> MessageReader:
+    reader = MessageReader(masked=False, inflater=Inflater(15, True), max_message_size=size)
+    reader.feed(b"".join(wire))
+    return reader
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv1: bool = False) -> bytes:
+    return encode_frame(opcode, payload, fin=fin, rsv1=rsv1)
+
+
+def start(opcode: int, payload: bytes = b"", *, rsv1: bool = False) -> bytes:
+    """The first fragment of a message."""
+    return frame(opcode, payload, fin=False, rsv1=rsv1)
+
+
+def more(payload: bytes = b"") -> bytes:
+    return frame(CONTINUATION, payload, fin=False)
+
+
+def final(payload: bytes = b"") -> bytes:
+    return frame(CONTINUATION, payload)
+
+
+def plain(item: str | bytes | Piece | Frame) -> Item:
+    return (item.opcode, item.payload) if isinstance(item, Frame) else item
+
+
+def drain(pull: Callable[[], str | bytes | Piece | Frame | None]) -> list[Item]:
+    """Everything that there is, control frames as pairs of opcode and payload."""
+    items: list[Item] = []
+    while (item := pull()) is not None:
+        items.append(plain(item))
+    return items
+
+
+def joined(items: list[Item]) -> list[Item]:
+    """The pieces of each message put together; control frames stay where they are behind whole pieces."""
+    result: list[Item] = []
+    parts: list[str | bytes] = []
+    for item in items:
+        if not isinstance(item, Piece):
+            result.append(item)
+            continue
+        assert item.data or item.last, "only the last piece may be empty"
+        parts.append(item.data)
+        if item.last:
+            result.append("".join(map(str, parts)) if isinstance(parts[0], str) else b"".join(parts))  # type: ignore[arg-type]
+            parts = []
+    return result
+
+
+def expect(error: type[ProtocolError], code: int, message: str, call: Callable[[], object]) -> ProtocolError:
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert caught.value.close_code == code
+    return caught.value
+
+
+# What arrives, and what it is. RFC 6455, 5.7 first.
+VECTORS: list[tuple[bytes, list[Item]]] = [
+    (bytes.fromhex("8105 48656c6c6f"), ["Hello"]),
+    (bytes.fromhex("0103 48656c 8002 6c6f"), ["Hello"]),
+    (bytes.fromhex("8905 48656c6c6f 8a05 48656c6c6f"), [(PING, b"Hello"), (PONG, b"Hello")]),
+    (bytes.fromhex("827e0100") + bytes(256), [bytes(256)]),
+    (bytes.fromhex("827f0000000000010000") + bytes(65536), [bytes(65536)]),
+    (frame(TEXT), [""]),
+    (frame(BINARY), [b""]),
+    (start(TEXT) + more() + final(), [""]),
+    (start(BINARY) + more() + final(), [b""]),
+    (start(BINARY, b"a") + frame(PING) + more(b"b") + frame(PONG) + final(b"c"), [(PING, b""), (PONG, b""), b"abc"]),
+    (frame(TEXT, b"a\r\nb\rc\n"), ["a\r\nb\rc\n"]),
+    (start(TEXT, b"a\r") + final(b"\nb\0"), ["a\r\nb\0"]),
+    (start(TEXT, b"\xf0\x9f") + more(b"\x98") + final(b"\x80!"), ["😀!"]),
+    (start(TEXT, b"a\xe2") + more() + more(b"\x82") + frame(PING) + final(b"\xac"), [(PING, b""), "a€"]),
+    (frame(TEXT, b"1") + start(BINARY, b"2") + final() + frame(TEXT, b"3"), ["1", b"2", "3"]),
+    (b"".join([start(BINARY), *[more(b"x")] * 300, final()]), [b"x" * 300]),
+    (b"".join([start(TEXT), *[more("€".encode())] * 300, final()]), ["€" * 300]),
+    (frame(BINARY, b"\xff\xfe") + frame(CLOSE, b"\x03\xe8"), [b"\xff\xfe", (CLOSE, b"\x03\xe8")]),
+    *((frame(opcode, b"x" * size), ["x" * size if opcode == TEXT else b"x" * size])
+      for opcode in (TEXT, BINARY) for size in (1, 125, 126, 127, 65535, 65536)),
+]  # fmt: skip
+every_vector = pytest.mark.parametrize(("wire", "items"), VECTORS, ids=range(len(VECTORS)))
+
+
+@every_vector
+@pytest.mark.parametrize("behind", [b"", b"\x89", b"\x82\x7e\x01"])
+def test_messages_that_arrive_whole(wire: bytes, items: list[Item], behind: bytes) -> None:
+    reader = client_reader(wire, behind)
+    assert drain(reader.next_message) == items
+    assert reader.unfinished is (behind != b"" and not reader.ended)
+    assert reader.completed == sum(not isinstance(item, tuple) for item in items)
+    if not behind and not reader.ended:
+        reader.feed(frame(TEXT, b"next"))
+        assert drain(reader.next_message) == ["next"]
+
+
+@every_vector
+def test_messages_that_arrive_byte_by_byte(wire: bytes, items: list[Item]) -> None:
+    reader = client_reader()
+    found: list[Item] = []
+    for index in range(len(wire)):
+        reader.feed(wire[index : index + 1])
+        found += drain(reader.next_message)
+    assert found == items
+    assert not reader.unfinished
+
+
+@every_vector
+@pytest.mark.parametrize("step", [1, 7, 10**6])
+def test_messages_in_pieces(wire: bytes, items: list[Item], step: int) -> None:
+    reader = client_reader()
+    found: list[Item] = []
+    for index in range(0, len(wire), step):
+        reader.feed(wire[index : index + step])
+        found += drain(reader.next_piece)
+    assert [item for item in found if isinstance(item, tuple) and not isinstance(item, Piece)] == [
+        item for item in items if isinstance(item, tuple)
+    ]
+    pieces: list[Item] = [item for item in found if isinstance(item, Piece)]
+    assert joined(pieces) == [item for item in items if not isinstance(item, tuple)]
+    assert reader.completed == len(joined(pieces))
+
+
+@every_vector
+def test_control_frames_first_then_the_messages(wire: bytes, items: list[Item]) -> None:
+    reader = client_reader(wire)
+    assert drain(reader.next_control) == [item for item in items if isinstance(item, tuple)]
+    assert drain(reader.next_message) == [item for item in items if not isinstance(item, tuple)]
+
+
+def test_a_server_reads_masked_frames() -> None:
+    reader = MessageReader(masked=True)
+    reader.feed(bytes.fromhex("8185 37fa213d 7f9f4d5158"))
+    assert drain(reader.next_message) == ["Hello"]
+    reader.feed(frame(TEXT, b"unmasked"))
+    expect(ProtocolError, 1002, "unmasked frame from a client", reader.next_message)
+
+
+# The order of frames.
+
+
+@pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece])
+@pytest.mark.parametrize(
+    ("wire", "message"),
+    [
+        (final(b"x"), "continuation frame, but there is no message to continue"),
+        (more(b"x"), "continuation frame, but there is no message to continue"),
+        (frame(TEXT, b"1") + final(b"x"), "continuation frame, but there is no message to continue"),
+        (start(TEXT, b"1") + final(b"2") + final(b"x"), "continuation frame, but there is no message to continue"),
+        (start(TEXT, b"1") + frame(TEXT, b"x"), "text frame within a fragmented message"),
+        (start(TEXT, b"1") + start(BINARY, b"x"), "binary frame within a fragmented message"),
+        (start(BINARY) + frame(PING) + frame(BINARY), "binary frame within a fragmented message"),
+        (b"\x83\x00", "reserved opcode"),
+    ],
+)
+def test_frames_out_of_order(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None], wire: bytes, message: str
+) -> None:
+    reader = client_reader(frame(BINARY, b"before"), wire, frame(TEXT, b"behind"))
+    found: list[Item] = []
+
+    def collect() -> None:
+        while (item := pull(reader)) is not None:
+            found.append(plain(item))
+
+    expect(ProtocolError, 1002, message, collect)
+    assert joined(found[:2])[0] == b"before"
+    assert reader.ended
+    assert not reader.unfinished
+    reader.feed(frame(TEXT, b"later"))
+    assert drain(reader.next_message) == drain(reader.next_piece) == drain(reader.next_control) == []
+
+
+@pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece, MessageReader.next_control])
+def test_a_close_frame_may_come_between_fragments_and_ends_everything(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None],
+) -> None:
+    # RFC 6455, 5.4: control frames may come in the middle of a fragmented message.
+    reader = client_reader(start(TEXT, b"a"), frame(CLOSE, b"\x03\xe8"), final(b"b"), b"\xff\xff")
+    items = drain(lambda: pull(reader))
+    assert items[-1] == (CLOSE, b"\x03\xe8")
+    assert reader.ended
+    reader.feed(b"\xff\xff")
+    assert joined(drain(reader.next_message)) == []
+
+
+# UTF-8.
+
+
+@pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece])
+@pytest.mark.parametrize(
+    "wrong", ["80", "c0", "e080", "eda0", "f08f", "f490", "f5", "ff", "cebae1bdb9cf83cebcceb5f490"]
+)
+@pytest.mark.parametrize("cut", [0, 1])
+def test_text_fails_in_the_middle_of_a_frame(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None], wrong: str, cut: int
+) -> None:
+    """The byte that cannot be UTF-8 is the last to arrive, the frame is not complete by far."""
+    data = b"ok" + bytes.fromhex(wrong)
+    header = bytes((TEXT if cut else TEXT | 0x80, 100))
+    reader = client_reader(header, data[:-1])
+    assert joined([item for item in drain(lambda: pull(reader)) if not isinstance(item, Piece)]) == []
+    reader.feed(data[-1:])
+    expect(ProtocolError, 1007, "text message is not UTF-8", lambda: pull(reader))
+    assert reader.ended
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        frame(TEXT, b"\xe2\x82"),
+        frame(TEXT, b"\xed\xa0\x80"),
+        start(TEXT, b"\xe2\x82") + final(),
+        start(TEXT, b"\xe2\x82") + final(b"a"),
+        start(TEXT, b"\xed") + more(b"\xa0"),
+        start(TEXT, b"\xf4") + more(b"\x90"),
+        start(TEXT, b"abc") + more(b"\xff"),
+    ],
+)
+@pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece])
+def test_text_over_fragments_must_be_utf_8(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None], wire: bytes
+) -> None:
+    reader = client_reader(wire)
+    expect(ProtocolError, 1007, "text message is not UTF-8", lambda: drain(lambda: pull(reader)))
+
+
+def test_an_incomplete_character_does_not_reach_into_the_next_message() -> None:
+    reader = client_reader(start(TEXT, b"\xe2"))
+    assert reader.next_message() is None
+    assert reader.next_piece() is None
+    reader.feed(final(b"\x82\xac") + frame(TEXT, b"a") + start(TEXT, b"b") + final(b"c"))
+    assert drain(reader.next_message) == ["€", "a", "bc"]
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("limit", [0, 1, 125, 126, 127, 65535, 65536])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_may_be_as_large_as_the_limit(limit: int, opcode: int) -> None:
+    data = b"x" * limit
+    half = limit // 2
+    wires = (frame(opcode, data), start(opcode, data[:half]) + more(data[half:]) + final())
+    for wire in wires:
+        assert drain(client_reader(wire, size=limit).next_message) == [data.decode() if opcode == TEXT else data]
+    for wire in (frame(opcode, data + b"x"), wires[1][:-2] + final(b"x")):
+        error = expect(MessageTooBig, 1009, "is over max_message_size", client_reader(wire, size=limit).next_message)
+        assert isinstance(error, MessageTooBig)
+        assert (error.size, error.limit) == (limit + 1, limit)
+
+
+def test_the_header_alone_is_enough_to_refuse_a_message() -> None:
+    reader = client_reader(bytes.fromhex("827f7fffffffffffffff"), size=2**20)
+    message = "^message of at least 9223372036854775807 bytes is over max_message_size, 1048576 bytes$"
+    expect(MessageTooBig, 1009, message, reader.next_message)
+    reader = client_reader(start(BINARY, bytes(60)), bytes((0, 41)), size=100)
+    expect(MessageTooBig, 1009, "at least 101 bytes", reader.next_message)
+
+
+def test_no_limit() -> None:
+    wire = b"".join([start(BINARY), *[more(b"x" * 1000)] * 100, final()])
+    assert drain(client_reader(wire).next_message) == [b"x" * 100_000]
+
+
+@pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece])
+def test_a_message_may_have_as_many_fragments_as_the_limit(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None],
+) -> None:
+    reader = client_reader(*[start(TEXT), more(), frame(PING), final()] * 2, fragments=3)
+    assert len(drain(lambda: pull(reader))) == 4
+    reader = client_reader(start(TEXT), more(), frame(PING), more(), more(), fragments=3)
+    message = "^message of more than 3 fragments, the limit max_fragments$"
+    expect(ProtocolError, 1008, message, lambda: drain(lambda: pull(reader)))
+
+
+@pytest.mark.parametrize("payload", [b"x", b"", "€".encode(), "😀".encode()])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("in_one_frame", [False, True])
+def test_tiny_pieces_cost_little_more_than_their_content(payload: bytes, opcode: int, in_one_frame: bool) -> None:
+    # The classic attack is a million of them; what one costs shows with fewer.
+    count, at_once = (5000, 1) if in_one_frame else (20_000, 1000)
+    size = count * len(payload)
+    pieces = (payload if in_one_frame else more(payload)) * at_once
+    tracemalloc.start()
+    try:
+        reader = client_reader(bytes((opcode, 127)) + (2**32).to_bytes(8, "big") if in_one_frame else start(opcode))
+        for _ in range(count // at_once):
+            reader.feed(pieces)
+            assert reader.next_message() is None
+        # A character may take four bytes in a str; a constant part comes on top.
+        assert tracemalloc.get_traced_memory()[0] < 2 * size + 30_000
+    finally:
+        tracemalloc.stop()
+
+
+# Compression.
+
+
+def test_a_compressed_message() -> None:
+    reader = deflating_reader(frame(TEXT, HELLO, rsv1=True), frame(TEXT, b"plain"), frame(BINARY, HELLO, rsv1=True))
+    assert drain(reader.next_message) == ["Hello", "plain", b"Hello"]
+
+
+def test_a_compressed_message_in_fragments() -> None:
+    # RFC 7692, 7.2.3.1: RSV1 is set on the first fragment only.
+    wire = start(TEXT, HELLO[:3], rsv1=True) + frame(PING) + final(HELLO[3:])
+    assert drain(deflating_reader(wire).next_message) == [(PING, b""), "Hello"]
+    assert joined(drain(deflating_reader(wire).next_piece)) == [(PING, b""), "Hello"]
+
+
+@pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece])
+@pytest.mark.parametrize(
+    ("wire", "code", "message"),
+    [
+        (start(TEXT, HELLO[:3], rsv1=True) + frame(CONTINUATION, HELLO[3:], rsv1=True), 1002, "RSV1 set"),
+        (frame(PING, b"", rsv1=True), 1002, "RSV1 set"),
+        (frame(BINARY, b"\xff\xff\xff", rsv1=True), 1007, "not valid DEFLATE data"),
+        (frame(BINARY, HELLO[:3], rsv1=True), 1007, "ends in the middle of its DEFLATE data"),
+        (frame(TEXT, Compressor(15, True, Deflate()).compress(b"\xff"), rsv1=True), 1007, "is not UTF-8"),
+    ],
+)
+def test_a_compressed_message_that_is_wrong(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None], wire: bytes, code: int, message: str
+) -> None:
+    reader = deflating_reader(wire)
+    expect(ProtocolError, code, message, lambda: drain(lambda: pull(reader)))
+    assert drain(reader.next_message) == []
+
+
+def test_a_message_is_not_compressed_unless_that_was_negotiated() -> None:
+    expect(
+        ProtocolError, 1002, "no extension was negotiated", client_reader(frame(TEXT, HELLO, rsv1=True)).next_message
+    )
+
+
+def test_inflation_is_bounded() -> None:
+    bomb = Compressor(15, True, Deflate()).compress(bytes(20_000_000))
+    reader = deflating_reader(frame(BINARY, bomb, rsv1=True), size=100_000)
+    tracemalloc.start()
+    try:
+        expect(MessageTooBig, 1009, "message after inflation .* 100000 bytes", reader.next_message)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        reader = deflating_reader(frame(BINARY, bomb, rsv1=True), size=100_000)
+        assert sum(len(item.data) for item in iter(reader.next_piece, None) if isinstance(item, Piece)) == 20_000_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("level", [1, 9])
+@pytest.mark.parametrize("mem_level", [1, 9])
+@pytest.mark.parametrize(
+    ("limit", "flush_every"),
+    [(1, 1), (125, 1), (1000, 1), (1000, 100), (65536, 1000), (65536, 65536), (200_000, 65536)],
+)
+def test_the_limit_counts_what_the_application_gets(limit: int, level: int, mem_level: int, flush_every: int) -> None:
+    """What cannot be compressed is larger on the wire, and still within the limit."""
+    data = random.Random(limit).randbytes(limit)
+    for extra, fits in ((b"", True), (b"x", False)):
+        compressor = Compressor(15, True, Deflate(level=level, mem_level=mem_level))
+        message = data + extra
+        parts = [message[i : i + flush_every] for i in range(0, len(message), flush_every)]
+        wire = [start(BINARY, rsv1=True)] + [more(compressor.compress_piece(part, last=False)) for part in parts]
+        reader = deflating_reader(*wire, final(compressor.compress_piece(b"", last=True)), size=limit)
+        if fits:
+            assert drain(reader.next_message) == [message]
+        else:
+            expect(MessageTooBig, 1009, "message after inflation", reader.next_message)
+
+
+def test_the_wire_has_a_limit_too() -> None:
+    # Empty blocks inflate to nothing, for ever.
+    reader = deflating_reader(start(BINARY, rsv1=True), *[more(b"\x00\x00\x00\xff\xff" * 100)] * 4, size=1000)
+    error = expect(MessageTooBig, 1009, "^compressed message of at least 1500 bytes is over", reader.next_message)
+    assert isinstance(error, MessageTooBig)
+    assert (error.size, error.limit) == (1500, 1000)
+    header = bytes.fromhex("c27f7fffffffffffffff")
+    expect(MessageTooBig, 1009, "^compressed message", deflating_reader(header, size=1000).next_message)
+
+
+# Streaming, and mixing the ways to pull.
+
+
+def test_streaming_has_no_size_limit() -> None:
+    reader = client_reader(start(BINARY, b"x" * 60), final(b"y" * 60), size=100)
+    assert drain(reader.next_piece) == [Piece(b"x" * 60, False), Piece(b"y" * 60, False), Piece(b"", True)]
+
+
+def test_the_rest_of_an_abandoned_stream_is_skipped() -> None:
+    reader = client_reader(start(TEXT, b"a"), more(b"bcd"), size=4)
+    assert reader.next_piece() == Piece("a", False)
+    assert reader.next_message() is None
+    reader.feed(frame(PING, b"1") + more(b"efgh") + final(b"i") + frame(TEXT, b"next") + start(BINARY, b"12345"))
+    assert plain(reader.next_message() or "") == (PING, b"1")
+    assert reader.next_message() == "next"
+    expect(MessageTooBig, 1009, "is over max_message_size", reader.next_message)
+
+
+def test_an_abandoned_stream_is_still_checked() -> None:
+    reader = client_reader(start(TEXT, b"a"), more(b"\xff"))
+    assert reader.next_piece() == Piece("a", False)
+    expect(ProtocolError, 1007, "not UTF-8", reader.next_message)
+    assert reader.next_message() is None
+
+
+def test_an_abandoned_compressed_stream_leaves_the_window_as_it_must_be() -> None:
+    compressor = Compressor(15, True, Deflate())
+    first, second = (compressor.compress(b"the same text again, again") for _ in range(2))
+    assert len(second) < len(first)
+    reader = deflating_reader(frame(TEXT, first[:9], fin=False, rsv1=True))
+    assert isinstance(reader.next_piece(), Piece)
+    reader.feed(final(first[9:]) + frame(TEXT, second, rsv1=True))
+    assert drain(reader.next_message) == ["the same text again, again"]
+
+
+def test_an_abandoned_stream_with_a_close_frame_inside() -> None:
+    reader = client_reader(start(TEXT, b"a"), frame(CLOSE), final(b"b"))
+    assert reader.next_piece() == Piece("a", False)
+    assert drain(reader.next_message) == [(CLOSE, b"")]
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_message_that_was_read_in_part_goes_on_as_a_stream(text: bool) -> None:
+    data = "grüße €".encode()
+    reader = client_reader(start(TEXT if text else BINARY, data[:3]), more(data[3:9]))
+    assert reader.next_message() is None
+    assert reader.unfinished
+    reader.feed(more(data[9:]) + final() + frame(TEXT, b"next"))
+    expected = "grüße €" if text else data
+    begin = data[:9].decode(errors="ignore") if text else data[:9]
+    items = [reader.next_piece() for _ in range(3)]
+    assert items == [Piece(begin, False), Piece(expected[len(begin) :], False), Piece(expected[:0], True)]
+    assert reader.next_message() == "next"
+
+
+def test_a_stream_that_gave_nothing_yet_goes_on_as_a_message() -> None:
+    reader = client_reader(start(BINARY, b""), size=3)
+    assert reader.next_piece() is None
+    reader.feed(final(b"abc"))
+    assert reader.next_message() == b"abc"
+    reader.feed(start(BINARY) + b"\x00\x04")
+    assert reader.next_piece() is None
+    reader.feed(b"a" * 3)
+    assert reader.next_piece() == Piece(b"aaa", False)
+
+
+def test_the_limit_applies_to_a_message_of_which_no_piece_was_taken() -> None:
+    reader = client_reader(b"\x82\x04", size=3)
+    assert reader.next_piece() is None
+    reader.feed(b"a")
+    expect(MessageTooBig, 1009, "at least 4 bytes", reader.next_message)
+
+
+def test_a_compressed_message_that_was_read_in_part_goes_on_as_a_stream() -> None:
+    payload = Compressor(15, True, Deflate()).compress(b"x" * 1000 + b"Hello")
+    reader = deflating_reader(frame(TEXT, payload[:-3], fin=False, rsv1=True))
+    assert reader.next_message() is None
+    reader.feed(final(payload[-3:]))
+    assert joined(drain(reader.next_piece)) == ["x" * 1000 + "Hello"]
+
+
+# Looking ahead.
+
+
+def test_looking_ahead_sets_messages_aside_in_order() -> None:
+    reader = client_reader(frame(TEXT, b"1"), frame(PING, b"p"), start(BINARY, b"2"), frame(PONG, b"q"), final(b"3"))
+    assert drain(reader.next_control) == [(PING, b"p"), (PONG, b"q")]
+    reader.feed(frame(PING, b"r") + frame(TEXT, b"4"))
+    assert drain(reader.next_message) == ["1", b"23", (PING, b"r"), "4"]
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 10, b"x" * 5000])
+def test_looking_ahead_has_a_limit(payload: bytes) -> None:
+    wire = frame(BINARY, payload)
+    count = LOOK_AHEAD // len(payload or b"x") + 1
+    reader = client_reader()
+    fed = 0
+    tracemalloc.start()
+    try:
+        while not reader.looked_ahead:
+            reader.feed(wire)
+            assert reader.next_control() is None
+            fed += 1
+        assert fed <= count
+        assert tracemalloc.get_traced_memory()[0] < LOOK_AHEAD + 100_000
+    finally:
+        tracemalloc.stop()
+    reader.feed(frame(PING, b"far"))
+    assert reader.next_control() is None
+    assert reader.next_message() == payload
+    assert not reader.looked_ahead
+    assert plain(reader.next_control() or "") == (PING, b"far")
+    assert drain(reader.next_message) == [payload] * (fed - 1)
+
+
+def test_looking_ahead_within_a_message_that_is_read() -> None:
+    reader = client_reader(start(TEXT, b"a"))
+    assert reader.next_message() is None
+    reader.feed(more(b"b") + frame(PING) + more(b"c"))
+    assert drain(reader.next_control) == [(PING, b"")]
+    reader.feed(final(b"d"))
+    assert drain(reader.next_message) == ["abcd"]
+
+
+def test_looking_ahead_within_a_stream() -> None:
+    reader = client_reader(start(TEXT, b"a"), more(b"b"), frame(PING), final(b"c"), frame(TEXT, b"next"))
+    assert reader.next_piece() == Piece("a", False)
+    assert drain(reader.next_control) == [(PING, b"")]
+    assert drain(reader.next_message) == ["next"]
+
+
+def test_an_error_found_by_looking_ahead_does_not_cost_what_came_before() -> None:
+    reader = client_reader(frame(TEXT, b"1"), start(TEXT, b"2"), final(b"3"), start(TEXT, b"4"), b"\x83\x00")
+    expect(ProtocolError, 1002, "reserved opcode", reader.next_control)
+    assert reader.ended
+    assert reader.next_control() is None
+    reader.feed(frame(TEXT, b"later"))
+    assert drain(reader.next_message) == ["1", "23"]
+
+
+def test_an_error_in_a_message_is_not_found_by_looking_ahead() -> None:
+    reader = client_reader(frame(TEXT, b"1"), frame(TEXT, b"\xff"), frame(PING))
+    assert drain(reader.next_control) == [(PING, b"")]
+    assert reader.next_message() == "1"
+    expect(ProtocolError, 1007, "not UTF-8", reader.next_message)
+    assert drain(reader.next_message) == []
+
+
+def test_a_close_frame_found_by_looking_ahead_does_not_cost_what_came_before() -> None:
+    reader = client_reader(frame(TEXT, b"1"), start(BINARY, b"2"), frame(CLOSE), final(b"3"))
+    assert drain(reader.next_control) == [(CLOSE, b"")]
+    assert reader.ended
+    assert drain(reader.next_message) == ["1"]
+
+
+# Stopping.
+
+
+def test_after_stop_only_what_was_set_aside_is_returned() -> None:
+    reader = client_reader(frame(TEXT, b"1"), frame(PING), frame(TEXT, b"2"))
+    assert plain(reader.next_control() or "") == (PING, b"")
+    reader.stop()
+    assert reader.ended
+    reader.feed(frame(TEXT, b"3"))
+    assert drain(reader.next_message) == ["1"]
+
+
+def test_unfinished_and_completed() -> None:
+    reader = client_reader()
+    seen = []
+    for part in (b"\x01", b"\x01", b"a", b"\x80", b"\x00", b"\x89", b"\x00", b"\x82\x01", b"b"):
+        reader.feed(part)
+        drain(reader.next_message)
+        seen.append((reader.unfinished, reader.completed))
+    assert seen == [
+        *[(True, 0)] * 4, (False, 1), (True, 1), (False, 1), (True, 1), (False, 2),
+    ]  # fmt: skip
