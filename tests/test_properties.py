@@ -257,9 +257,11 @@ def test_any_bytes_at_all_raise_only_what_is_documented(
             else:
                 pytest.fail("there is no end to what these bytes amount to")
     if failed:
-        assert reader.next_message() is None
-        assert reader.next_piece() is None
-        assert reader.next_control() is None
+        # The beginning of a message in front of the error may still be had in pieces; nothing behind it.
+        while isinstance(reader.next_piece(), Piece):
+            pass
+        reader.feed(encode_frame(PING, b""))
+        assert [pull(reader) for pull in PULLS] == [None, None, None]
 
 
 @given(st.data(), st.sampled_from(PULLS))
