@@ -38,7 +38,8 @@ _log = logging.getLogger("syncws.websocket")
 
 # A deadline that has passed: do not wait.
 _NOW = 0.0
-# How long, in seconds, a thread that only waits for a pong keeps a receiver from its turn at the most.
+# How long, in seconds, a thread that only waits for a pong keeps a receiver from its turn at the most; and how often a
+# thread that waits for its turn tries again to send what the one that has it may know nothing about.
 _SLICE = 0.05
 
 
@@ -53,12 +54,14 @@ class Connection:
         self._options = options
         self._transport = transport
         self._reader = reader
-        self._writer = FrameWriter(transport, masked=role == "client", on_close_sent=self._on_close_sent)
+        self._writer = FrameWriter(
+            transport, masked=role == "client", on_close_sent=self._on_close_sent, on_cut_off=self._drop
+        )
         self._turn = Turn()
         self._receiving = False  # the turn is taken by receive() or receive_stream()
         self._pings = Pings(self._turn)
-        self._unfinished: tuple[int, float] | None = None  # which message is unfinished, and its deadline
-        self._state_lock = threading.Lock()  # guards the two below; never held while waiting
+        self._unfinished = (-1, 0.0)  # number of an unfinished message, and the seconds that may be spent on waiting
+        self._state_lock = threading.Lock()  # guards the three below; never held while waiting
         self._state = next_state(State.CONNECTING, Event.OPENED)
         self._end: tuple[int, str, Initiator] | None = None  # how it ended, as soon as that is known
         self._cause: ProtocolError | None = None  # the rule that the peer broke
@@ -70,6 +73,8 @@ class Connection:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection and wait until it is closed, at most ``close_timeout``. Any thread; idempotent.
 
+        In a signal handler that has interrupted this connection's ``receive()`` it does not wait.
+
         Messages that nobody has received by then are dropped. A ``receive()`` that is running in another thread
         returns what the peer sent before its close frame, then raises ``ConnectionClosed``.
 
@@ -79,25 +84,28 @@ class Connection:
         :raises ValueError: a code that must not be sent, a reason that is too long.
         """
         self.begin_close(code, reason)
+        if self._turn.mine:
+            return  # in a signal handler: the receive() that it interrupted goes on, and ends the connection
         try:
-            taken = self._turn.take(self._closing_deadline(), lambda: self._gone)
-        except TimeoutError:
-            # The thread in receive() wakes up and ends the connection, or leaves that to this one.
-            self.abort()
-            taken = self._turn.take(None, lambda: self._gone)
-        if taken:
-            try:
+            if self._take_turn(self._closing_deadline(), lambda: self._gone):
                 self._read_to_the_end()
-            finally:
-                self._turn.release()
+        except TimeoutError:
+            self._drop(f"the closing handshake was not complete after {self._options.close_timeout} s")
+            # The thread in receive() wakes up and ends the connection, or leaves that to this one.
+            if self._turn.take(None, lambda: self._gone):
+                self._read_to_the_end()
 
     def begin_close(self, code: int = 1000, reason: str = "") -> None:
         """Send the close frame without waiting for anything; ``close()`` or ``receive()`` do the rest. Any thread.
 
         Parameters and errors as :meth:`close`; nothing happens if the connection is closing already.
         """
+        self._begin_close(code, reason, None)
+
+    def _begin_close(self, code: int, reason: str, cause: ProtocolError | None) -> None:
         payload = close_payload(code, reason)
         with self._state_lock:
+            self._cause = self._cause or cause
             if self._end is not None:
                 return
             self._end = (code, reason, "local")
@@ -106,9 +114,11 @@ class Connection:
 
     def abort(self) -> None:
         """Drop the TCP connection now, without a close frame; threads that wait inside wake up. Any thread."""
-        self._lost("dropped by abort()", "local")
-        if not self._gone:
-            self._transport.abort()
+        self._drop("dropped by abort()")
+
+    def _drop(self, reason: str) -> None:
+        self._lost(reason, "local")
+        self._transport.abort()
 
     def _closing_deadline(self) -> float | None:
         """Return when the closing handshake must be over; it begins with the first call."""
@@ -121,11 +131,12 @@ class Connection:
             self._state = next_state(self._state, Event.CLOSE_SENT)
 
     def _lost(self, reason: str, initiator: Initiator = "remote") -> None:
-        """Note that the connection ended before the closing handshake was complete (1006; RFC 6455, 7.1.5)."""
+        """Note that the connection ended before its closing handshake did (1006; RFC 6455, 7.1.5)."""
         with self._state_lock:
             if self._state in (State.OPEN, State.CLOSE_SENT) and self._cause is None:
                 self._end = (1006, reason, self._end[2] if self._end else initiator)
             self._state = next_state(self._state, Event.LOST)
+        self._turn.notify()
 
     def _closed_error(self) -> ConnectionClosed:
         """Return the exception that says how the connection ended."""
@@ -143,14 +154,14 @@ class Connection:
             raise self._closed_error()
         try:
             written = self._writer.write(opcode, payload, fin=fin, rsv1=rsv1, timeout=seconds)
-        except TimeoutError as error:
-            self._lost(str(error), "local")
+        except TimeoutError:
             raise
         except OSError as error:
             self._lost(str(error))
-            raise self._closed_error() from error
+            raise self._closed_error() from (self._cause or error)
         if not written:
-            self._lost("a write failed")
+            if self._end is None:
+                self._lost("a write failed")
             raise self._closed_error()
 
     # What the thread does whose turn it is to read.
@@ -163,6 +174,8 @@ class Connection:
             self._wait_to_receive(deadline)
         self._receiving = True
         try:
+            if self._turn.wanted:
+                self._turn.notify()  # another receiver, hardly later, learns that it is not to wait
             while True:
                 item = next_item()
                 if item is None:
@@ -184,6 +197,17 @@ class Connection:
         """Wait for the turn while another thread has it for a moment, to ping or to close."""
         if self._receiving or not self._turn.take(deadline, lambda: self._receiving):
             raise ConcurrencyError("two threads in receive() of one connection; only one at a time can receive")
+
+    def _take_turn(self, deadline: float | None, done: Callable[[], bool], *, eager: bool = True) -> bool:
+        """Wait for the turn; meanwhile send what the thread that has it may not know to be waiting for room."""
+        while self._writer.unsent:
+            moment = time.monotonic() + _SLICE
+            if deadline is not None and deadline <= moment:
+                break
+            with contextlib.suppress(TimeoutError):
+                return self._turn.take(moment, done, eager=eager)
+            self._writer.flush_due()
+        return self._turn.take(deadline, done, eager=eager)
 
     def _look_ahead(self, deadline: float | None, done: Callable[[], bool]) -> None:
         """Serve control frames until done, until a receiver wants the turn, or until enough has been set aside."""
@@ -210,43 +234,41 @@ class Connection:
             self._fill(moment)
 
     def _fill(self, deadline: float | None) -> None:
-        """Wait for bytes and feed them to the reader.
+        """Wait for bytes and feed them to the reader: TimeoutError, ConnectionClosed; ProtocolError if too slow."""
+        seconds = self._options.message_timeout
+        if seconds is None or not self._reader.unfinished:
+            self._read(deadline)
+            return
+        # Only what is spent here counts: that the program does something else meanwhile is not the peer's fault.
+        number = self._reader.completed
+        number_before, left = self._unfinished
+        limit = time.monotonic() + (left if number == number_before else seconds)
+        try:
+            self._read(limit if deadline is None or limit < deadline else deadline)
+        except TimeoutError:
+            if deadline is not None and deadline <= limit:
+                raise
+            raise ProtocolError(f"message unfinished after {seconds} s, the limit message_timeout", 1008) from None
+        finally:
+            self._unfinished = (number, limit - time.monotonic())
 
-        :raises TimeoutError: the deadline passed.
-        :raises ConnectionClosed: there will be no more.
-        """
+    def _read(self, deadline: float | None) -> None:
         if self._gone:
             raise self._closed_error()
-        limit = self._limit(deadline)
         try:
-            data = self._recv(limit)
+            data = self._read_and_flush(deadline) if self._writer.unsent else self._transport.recv(deadline)
         except TimeoutError:
-            if limit == deadline:
-                raise
-            seconds = self._options.message_timeout
-            raise ProtocolError(f"message unfinished after {seconds} s, the limit message_timeout", 1008) from None
+            raise
         except OSError as error:
             self._lost(str(error))
             data = b""
         if not data:
             self._lost("the peer ended the TCP connection without a close frame")
-            self._finish()
+            self._give_back()
             raise self._closed_error()
         self._reader.feed(data)
 
-    def _limit(self, deadline: float | None) -> float | None:
-        """Return the deadline, or that of the unfinished message if it comes first."""
-        seconds = self._options.message_timeout
-        if seconds is None or not self._reader.unfinished:
-            self._unfinished = None
-            return deadline
-        number = self._reader.completed
-        if self._unfinished is None or self._unfinished[0] != number:
-            self._unfinished = (number, time.monotonic() + seconds)
-        limit = self._unfinished[1]
-        return limit if deadline is None or limit < deadline else deadline
-
-    def _recv(self, deadline: float | None) -> bytes:
+    def _read_and_flush(self, deadline: float | None) -> bytes:
         while self._writer.unsent:
             try:
                 return self._transport.recv(_NOW)
@@ -279,14 +301,16 @@ class Connection:
         if self._gone:
             return
         _log.info("%s broke the protocol: %s; closing with %d", self.remote_address, error, error.close_code)
-        self._cause = error
         self._reader.stop()
         reason = error.message.encode()[:MAX_REASON].decode(errors="ignore")
-        self.begin_close(error.close_code, reason)
+        self._begin_close(error.close_code, reason, error)
         self._finish(half_close=True)
 
     def _read_to_the_end(self) -> None:
-        """Wait for the peer's close frame, dropping what comes before it; finish the connection."""
+        """Wait for the peer's close frame, dropping what comes before it; finish the connection; release the turn.
+
+        :raises TimeoutError: no close frame in time.
+        """
         try:
             while not self._gone:
                 item = self._reader.next_piece()
@@ -296,11 +320,10 @@ class Connection:
                     self._on_control(item)
         except ProtocolError as error:
             self._fail(error)
-        except TimeoutError:
-            self._lost(f"the peer has not answered the close frame for {self._options.close_timeout} s", "local")
-            self._finish()
         except ConnectionClosed:
             pass  # the peer dropped the connection, which ends it as well
+        finally:
+            self._turn.release()
 
     def _finish(self, *, half_close: bool = False) -> None:
         """End TCP so that the peer gets all that was sent (RFC 6455, 7.1.1), and give back the socket.
@@ -308,17 +331,19 @@ class Connection:
         :param half_close: end our direction at once; without it a client lets the server do that first.
         """
         deadline = self._closing_deadline()
-        try:
+        with contextlib.suppress(OSError):  # lost, or the deadline has passed: it is over in any case
             self._writer.finish(deadline)
             if half_close or self._role == "server":
                 self._transport.shutdown_write()
             # A socket that is closed with unread input sends a reset, which can destroy our close frame on its way.
             while self._transport.recv(deadline):
                 pass
-        except OSError:
-            pass  # lost, or the deadline has passed: it is over in any case
-        self._gone = True
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Give back the socket; a thread that is stuck in a write wakes up."""
         self._writer.close_transport()
         with self._state_lock:
             self._state = next_state(self._state, Event.LOST)
+        self._gone = True
         self._turn.notify()

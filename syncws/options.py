@@ -36,8 +36,8 @@ class Options:
     :param max_message_size: bytes a received message may have, before and after inflation. Default: 1 MiB;
         ``None``: no limit.
     :param max_fragments: frames a received message may consist of. Default: 65536; ``None``: no limit.
-    :param message_timeout: seconds from the first byte of a message to its last; of a message read with
-        ``receive_stream()``, the seconds without any byte of it. Default: 60; ``None``: no limit.
+    :param message_timeout: seconds that may be spent on waiting for the rest of a message that has begun to arrive;
+        of a message read with ``receive_stream()``, for the next piece. Default: 60; ``None``: no limit.
     :param send_timeout: seconds ``send()`` may wait for a peer that does not read. Default: 60; ``None``: for ever.
     :param open_timeout: seconds for the opening handshake, TLS included. Default: 10; ``None``: for ever.
     :param close_timeout: seconds for the closing handshake, from our close frame to the end of the TCP connection.

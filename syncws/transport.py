@@ -2,8 +2,8 @@
 
 A :class:`Transport` is what a connection reads from and writes to. One thread at a time may be in ``recv``, and one at
 a time in ``send_all`` or ``try_send``; reading and writing go on side by side. ``abort`` may be called from any thread:
-it wakes those that are inside. ``close`` may be called only when no thread is inside, because the operating system
-hands the descriptor's number to the next socket at once.
+it wakes those that are inside, and does nothing to a transport that is closed. ``close`` may be called only when no
+thread reads or writes, because the operating system hands the descriptor's number to the next socket at once.
 
 Deadlines are points in time of :func:`time.monotonic`, in seconds; ``None`` waits for ever. A deadline that passes
 raises :class:`TimeoutError`, a lost connection any other :class:`OSError`. No bytes, ``b""``, mean that the peer has
@@ -30,6 +30,8 @@ _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # Where this flag is missing (Windows), a send waits for the peer without regard to its deadline.
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+# In seconds, 11 days: poll() takes no more than 24.
+_LONGEST_WAIT = 1e6
 
 
 class Transport(Protocol):
@@ -55,7 +57,10 @@ class Transport(Protocol):
         """End both directions now; threads inside see the end of the stream, or an OSError."""
 
     def shutdown_write(self) -> None:
-        """End our direction: the peer sees the end of the stream after the last byte that was written."""
+        """End our direction: the peer sees the end of the stream after the last byte that was written.
+
+        ``recv`` goes on to say when the peer ends its own; over TLS, what it returns until then is of no use.
+        """
 
     def close(self) -> None:
         """Give back the descriptor."""
@@ -67,8 +72,13 @@ def transport_for(sock: socket.socket) -> Transport:
 
 
 def remaining(deadline: float | None) -> float | None:
-    """Return the seconds until ``deadline``, at least 0; ``None`` for no deadline."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+    """Return the seconds until ``deadline``, 0 to a million, which is as long as a wait can be; ``None`` for none."""
+    return None if deadline is None else min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)
+
+
+def _lost(error: TimeoutError) -> OSError:
+    # ETIMEDOUT of the operating system is a TimeoutError as well, but means that the peer's machine does not answer.
+    return ConnectionAbortedError(error.errno, error.strerror)
 
 
 class _SocketBase:
@@ -78,6 +88,7 @@ class _SocketBase:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self._ending = threading.Lock()  # held by abort() and close(): between them the descriptor may become another's
         try:
             self.remote_address = sock.getpeername()
         except OSError:  # the peer has gone already: reading will tell
@@ -96,11 +107,12 @@ class _SocketBase:
         self._shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        self.sock.close()
+        with self._ending:
+            self.sock.close()
 
     def _shutdown(self, how: int) -> None:
         # An error means that the connection is gone already, which is what was wanted.
-        with contextlib.suppress(OSError):
+        with self._ending, contextlib.suppress(OSError):
             # Not SSLSocket.shutdown(): that one drops the TLS state, and a reader would see ciphertext as data.
             socket.socket.shutdown(self.sock, how)
 
@@ -122,21 +134,23 @@ class SocketTransport(_SocketBase):
         # Without a deadline one system call does it; poll() is the price of a deadline.
         if deadline is not None:
             self._wait(_READ, deadline)
-        return self.sock.recv(RECV_SIZE)
+        try:
+            return self.sock.recv(RECV_SIZE)
+        except TimeoutError as error:
+            raise _lost(error) from None
 
-    def try_send(self, data: bytes) -> int:
+    def try_send(self, data: bytes | memoryview) -> int:
         try:
             return self.sock.send(data, _DONTWAIT)
         except BlockingIOError:
             return 0
+        except TimeoutError as error:
+            raise _lost(error) from None
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[self.sock.send(rest, _DONTWAIT) :]
-            except BlockingIOError:
-                self._wait(_WRITE, deadline)
+        while rest := rest[self.try_send(rest) :]:
+            self._wait(_WRITE, deadline)
 
 
 class TLSTransport(_SocketBase):
@@ -152,6 +166,7 @@ class TLSTransport(_SocketBase):
         super().__init__(sock)
         self._tls = sock
         self._lock = threading.Lock()
+        self._write_ended = False
         sock.setblocking(False)
 
     def handshake(self, deadline: float | None = None) -> None:
@@ -162,11 +177,24 @@ class TLSTransport(_SocketBase):
         self._retry(self._tls.do_handshake, deadline)
 
     def recv(self, deadline: float | None = None) -> bytes:
+        if self._write_ended:
+            # OpenSSL takes data that was on its way when we ended for an error, and answers a TCP connection that
+            # ends without a word of TLS with an alert: now we only wait for the end.
+            self._wait(_READ, deadline)
+            return socket.socket.recv(self.sock, RECV_SIZE)
         try:
             data: bytes = self._retry(lambda: self._tls.recv(RECV_SIZE), deadline)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
         return data
+
+    def shutdown_write(self) -> None:
+        # RFC 8446, 6.1: each party MUST send a close_notify before it closes its write side of the connection.
+        # unwrap() sends it at once, and then fails because it cannot wait for that of the peer.
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._write_ended = True
+            self._tls.unwrap()
+        super().shutdown_write()
 
     def try_send(self, data: bytes) -> int:
         # After a 0, OpenSSL wants the same bytes again: whoever calls keeps them in front of what follows.
@@ -175,6 +203,8 @@ class TLSTransport(_SocketBase):
                 return self._tls.send(data)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return 0
+            except TimeoutError as error:
+                raise _lost(error) from None
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         rest = memoryview(data)
@@ -192,4 +222,6 @@ class TLSTransport(_SocketBase):
                     wanted = _READ
                 except ssl.SSLWantWriteError:
                     wanted = _WRITE
+                except TimeoutError as error:
+                    raise _lost(error) from None
             self._wait(wanted, deadline)

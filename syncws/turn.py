@@ -20,17 +20,21 @@ __all__ = ["Turn"]
 class Turn:
     """A lock with waiters that may find, before it is theirs, that they need it no longer."""
 
-    __slots__ = ("_changed", "_eager", "_lock", "_waiting")
+    __slots__ = ("_changed", "_eager", "_lock", "_owner", "_waiting")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
+        self._owner = 0  # the thread that has it
         self._waiting = 0  # threads in take() and wait()
         self._eager = 0  # those of them that go first
 
     def take_now(self) -> bool:
         """Take the turn if it is free, without waiting."""
-        return self._lock.acquire(False)
+        if not self._lock.acquire(False):
+            return False
+        self._owner = threading.get_ident()
+        return True
 
     def take(self, deadline: float | None, done: Callable[[], bool], *, eager: bool = True) -> bool:
         """Wait for the turn and return True, or return False as soon as ``done()`` is true.
@@ -39,26 +43,34 @@ class Turn:
         :param eager: False: let those go first that say True.
         :raises TimeoutError: the deadline passed first.
         """
+        taken = False
         with self._changed:
             # Counted before the first try: a release that misses the count happened before that try.
             self._waiting += 1
             self._eager += eager
             try:
-                while not done():
-                    if (eager or not self._eager) and self._lock.acquire(False):
-                        return True
-                    if not self._changed.wait(remaining(deadline)):
+                while not taken and not done():
+                    taken = (eager or not self._eager) and self.take_now()
+                    if not taken and not self._changed.wait(remaining(deadline)) and not done():
                         raise TimeoutError("timed out")
-                return False
+                return taken
             finally:
                 self._waiting -= 1
                 self._eager -= eager
+                if eager and not taken:
+                    self._changed.notify_all()  # whoever has let this thread go first may have been woken in vain
 
     def release(self) -> None:
         """Give the turn back; one that waits for it wakes up."""
+        self._owner = 0
         self._lock.release()
         if self._waiting:
             self.notify()
+
+    @property
+    def mine(self) -> bool:
+        """Whether the calling thread has the turn already: it is a signal handler that has interrupted a reader."""
+        return self._owner == threading.get_ident()
 
     @property
     def wanted(self) -> bool:
@@ -79,7 +91,7 @@ class Turn:
             self._waiting += 1
             try:
                 while not done():
-                    if not self._changed.wait(remaining(deadline)):
+                    if not self._changed.wait(remaining(deadline)) and not done():
                         raise TimeoutError("timed out")
             finally:
                 self._waiting -= 1

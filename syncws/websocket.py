@@ -23,7 +23,7 @@ from typing import Final, Literal
 from .connection import Connection
 from .errors import ConcurrencyError, ConnectionClosed
 from .options import Options
-from .protocol.codes import CONTINUATION, PING
+from .protocol.codes import CONTINUATION
 from .protocol.deflate import compressor_for, inflater_for
 from .protocol.frames import data_payload
 from .protocol.handshake import Agreement, RequestHead
@@ -107,7 +107,7 @@ class WebSocket(Connection):
     @property
     def closed(self) -> bool:
         """Whether the connection is over, or about to be: nothing can be sent any more."""
-        return self._state is not State.OPEN
+        return self._end is not None
 
     @property
     def close_code(self) -> int | None:
@@ -157,7 +157,7 @@ class WebSocket(Connection):
         while True:
             piece = self._pull(self._reader.next_piece, timeout)
             assert isinstance(piece, Piece)
-            self._unfinished = None  # here the limit on a message's age counts from piece to piece
+            self._unfinished = (-1, 0.0)  # here the limit on waiting begins anew with each piece
             if piece.data or (piece.last and empty):
                 empty = False
                 yield piece.data
@@ -262,7 +262,7 @@ class WebSocket(Connection):
             return
         if self._fragmenting == threading.get_ident():
             raise ConcurrencyError("send() within the iterable that send_fragments() is sending; collect first")
-        if not self._sending.acquire(timeout=-1 if seconds is None else seconds):
+        if not self._sending.acquire(timeout=-1 if seconds is None else min(max(seconds, 0), threading.TIMEOUT_MAX)):
             raise TimeoutError(f"another thread has been sending for {seconds} s; nothing of this message was sent")
 
     def ping(self, data: bytes | bytearray | memoryview = b"", timeout: float | None = None) -> float:
@@ -279,14 +279,16 @@ class WebSocket(Connection):
         :raises ValueError: data is too long, or a ping with the same data is under way.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        if self._end is not None:
+            raise self._closed_error()
         ping = self._pings.begin(data)
 
         def done() -> bool:
-            return ping.round_trip is not None or self._gone
+            return ping.round_trip is not None or self._state is State.CLOSED
 
         try:
-            self._write(PING, ping.payload, self._options.send_timeout)
-            while self._turn.take(deadline, done, eager=False):
+            self._writer.post_ping(ping.payload)
+            while self._take_turn(deadline, done, eager=False):
                 try:
                     self._look_ahead(deadline, done)
                 finally:
@@ -297,6 +299,7 @@ class WebSocket(Connection):
             raise TimeoutError(f"no pong within {timeout} s") from None
         finally:
             self._pings.forget(ping)
+            self._writer.withdraw_ping(ping.payload)
         if ping.round_trip is None:
             raise self._closed_error()
         return ping.round_trip

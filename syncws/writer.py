@@ -1,9 +1,11 @@
 """Frames on their way out: whole, in order, nothing behind the close frame.
 
-Any number of threads may write; a lock lets their frames through one by one. Control frames that the connection owes
-its peer, a pong and the close frame, never wait for that lock or for the network: they are *posted*, and leave with
-whoever holds the lock or, if nobody does, at once as far as the socket takes them. What is left goes in front of the
-next write, or when :meth:`FrameWriter.flush_due` is called with room in the socket.
+A lock lets frames through one by one. Control frames, which are small, never wait for that lock or for the network:
+they are *posted*, and leave with whoever holds the lock or, if nobody does, at once as far as the socket takes them.
+What is left goes in front of the next write, or when :meth:`FrameWriter.flush_due` is called with room in the socket;
+until then posted frames wait as well, so that a peer that pings and never reads costs no memory.
+
+Any thread may call anything here.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .protocol.codes import CLOSE, PONG
+from .protocol.codes import CLOSE, PING, PONG
 from .protocol.frames import encode_frame
 from .transport import Transport, remaining
 
@@ -25,18 +27,33 @@ class FrameWriter:
 
     :param masked: mask every frame with a fresh key (RFC 6455, 5.3: a client MUST).
     :param on_close_sent: called once, when the close frame has been put on its way; must not wait.
+    :param on_cut_off: called with the reason when a frame could not be written to its end; is to drop the connection,
+        because nothing can follow; must not wait.
     """
 
-    __slots__ = ("_close", "_due", "_lock", "_masked", "_on_close_sent", "_pong", "_transport", "_unsent", "ended")
+    __slots__ = (
+        "_close", "_due", "_lock", "_masked", "_on_close_sent", "_on_cut_off", "_pings", "_pong", "_posted",
+        "_transport", "_unsent", "ended",
+    )  # fmt: skip
 
-    def __init__(self, transport: Transport, *, masked: bool, on_close_sent: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        masked: bool,
+        on_close_sent: Callable[[], None],
+        on_cut_off: Callable[[str], None],
+    ) -> None:
         self._transport = transport
         self._masked = masked
         self._on_close_sent = on_close_sent
+        self._on_cut_off = on_cut_off
         self._lock = threading.Lock()
         self._unsent = b""  # guarded by _lock: bytes that follow what the transport has taken
-        self._due = threading.Lock()  # guards the two that are posted
+        self._due = threading.Lock()  # guards what is posted, below
+        self._posted = False  # something is
         self._pong: bytes | None = None
+        self._pings: dict[bytes, None] = {}
         self._close: bytes | None = None
         self.ended = False  # the close frame is on its way, or a write failed: nothing may follow
 
@@ -50,56 +67,58 @@ class FrameWriter:
     ) -> bool:
         """Write a frame and return True, or False if nothing may be written any more.
 
-        :param timeout: seconds to wait for other writers and for room in the socket together; ``None``: for ever.
+        :param timeout: seconds to wait for room in the socket; ``None``: for ever. Another thread that writes is
+            waited for in any case.
         :raises TimeoutError: the time is over; the connection has been dropped, because a frame cannot be cut off.
         :raises OSError: the connection was lost.
         """
-        deadline = None
-        if not self._lock.acquire(False):
-            deadline = None if timeout is None else time.monotonic() + timeout
-            if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
-                raise self._dropped(timeout)
-        try:
+        with self._lock:
+            if self._posted or self._unsent:
+                self._send(self._take_unsent() + self._take_posted(), timeout)
             if self.ended:
                 return False
-            data = encode_frame(opcode, payload, fin=fin, rsv1=rsv1, key=self._new_key())
-            if self._unsent or self._pong is not None:
-                data = self._take_unsent() + self._take_pong() + data
-            sent = self._transport.try_send(data)
-            if sent < len(data):
-                if deadline is None and timeout is not None:
-                    deadline = time.monotonic() + timeout
-                self._transport.send_all(memoryview(data)[sent:], deadline)
-        except TimeoutError:
-            raise self._dropped(timeout) from None
-        except OSError:
-            self.ended = True
-            raise
-        finally:
-            self._lock.release()
-        if self._pong is not None or self._close is not None:
-            self.flush_due()
+            self._send(encode_frame(opcode, payload, fin=fin, rsv1=rsv1, key=self._new_key()), timeout)
+        # Posted meanwhile. Nobody else may know that this waits for room in the socket, so this thread does.
+        while self._posted and not self.ended and self._lock.acquire(False):
+            try:
+                self._send(self._take_unsent() + self._take_posted(), timeout)
+            finally:
+                self._lock.release()
         return True
 
     def post_pong(self, payload: bytes) -> None:
-        """Answer a ping without waiting; only the latest is answered (RFC 6455, 5.5.3), so a flood costs no memory."""
+        """Answer a ping without waiting; only the latest is answered (RFC 6455, 5.5.3)."""
         with self._due:
             self._pong = payload
+            self._posted = True
         self.flush_due()
+
+    def post_ping(self, payload: bytes) -> None:
+        """Send a ping without waiting."""
+        with self._due:
+            self._pings[payload] = None
+            self._posted = True
+        self.flush_due()
+
+    def withdraw_ping(self, payload: bytes) -> None:
+        """Forget a ping if it has not been sent yet."""
+        with self._due:
+            self._pings.pop(payload, None)
 
     def post_close(self, payload: bytes) -> None:
         """Send the close frame without waiting; the first one counts."""
         with self._due:
             if self._close is None:
                 self._close = payload
+            self._posted = True
         self.flush_due()
 
     def flush_due(self) -> None:
         """Write what is due as far as the socket takes it; another thread in :meth:`write` does it as well."""
-        while self._is_due() and self._lock.acquire(False):
+        while (self._unsent or (self._posted and not self.ended)) and self._lock.acquire(False):
             try:
-                data = self._take_due()
-                self._unsent = data[self._transport.try_send(data) :] if data else data
+                data = self._take_unsent() or self._take_posted()
+                self._unsent = data[self._transport.try_send(data) :]
                 if self._unsent:
                     return
             except OSError:
@@ -117,9 +136,7 @@ class FrameWriter:
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise TimeoutError("timed out")
         try:
-            data = self._take_due()
-            if data:
-                self._transport.send_all(data, deadline)
+            self._transport.send_all(self._take_unsent() + self._take_posted(), deadline)
         finally:
             self._lock.release()
 
@@ -130,39 +147,51 @@ class FrameWriter:
             self.ended = True
             self._transport.close()
 
-    def _dropped(self, timeout: float | None) -> TimeoutError:
-        """Drop the connection and return the exception that says why."""
+    def _send(self, data: bytes, timeout: float | None) -> None:
+        """Write all of ``data``, or see to it that nothing follows; the lock must be held."""
+        try:
+            sent = self._transport.try_send(data)
+            if sent < len(data):
+                deadline = None if timeout is None else time.monotonic() + timeout
+                self._transport.send_all(memoryview(data)[sent:], deadline)
+        except TimeoutError:
+            reason = f"the peer has not read for {timeout} s, so the connection has been dropped"
+            self._cut_off(reason)
+            raise TimeoutError(reason) from None
+        except OSError:
+            self.ended = True
+            raise
+        except BaseException as error:  # such as KeyboardInterrupt
+            self._cut_off(f"{type(error).__name__} interrupted a frame")
+            raise
+
+    def _cut_off(self, reason: str) -> None:
         self.ended = True
-        self._transport.abort()
-        return TimeoutError(f"the peer has not read for {timeout} s, so the connection has been dropped")
+        self._on_cut_off(reason)
 
     def _new_key(self) -> bytes | None:
         # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
         return secrets.token_bytes(4) if self._masked else None
 
-    def _is_due(self) -> bool:
-        return bool(self._unsent) or (not self.ended and (self._pong is not None or self._close is not None))
-
     def _take_unsent(self) -> bytes:
         data, self._unsent = self._unsent, b""
         return data
 
-    def _take_pong(self) -> bytes:
-        with self._due:
-            payload, self._pong = self._pong, None
-        return b"" if payload is None else encode_frame(PONG, payload, key=self._new_key())
-
-    def _take_due(self) -> bytes:
-        """Return all bytes that are due, the close frame last; the lock must be held."""
-        data = self._take_unsent()
+    def _take_posted(self) -> bytes:
+        """Return the frames that are posted, the close frame last; the lock must be held."""
         if self.ended:
-            return data
-        data += self._take_pong()
+            return b""
         with self._due:
-            payload, self._close = self._close, None
-        if payload is not None:
-            # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
-            data += encode_frame(CLOSE, payload, key=self._new_key())
-            self.ended = True
+            frames = [(PING, payload) for payload in self._pings]
+            if self._pong is not None:
+                frames.append((PONG, self._pong))
+            if self._close is not None:
+                frames.append((CLOSE, self._close))
+                # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
+                self.ended = True
+            self._posted = False
+            self._pong = self._close = None
+            self._pings.clear()
+        if self.ended:
             self._on_close_sent()
-        return data
+        return b"".join(encode_frame(opcode, payload, key=self._new_key()) for opcode, payload in frames)
