@@ -103,6 +103,6 @@ def _check_number(name: str, value: object, types: type | tuple[type, ...], leas
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, types):
-        raise TypeError(f"{name} must be a number or None, not {value!r}")
+        raise TypeError(f"{name} must be {'an int' if types is int else 'a number'} or None, not {value!r}")
     if not value >= least:  # type: ignore[operator]  # NaN is refused as well
         raise ValueError(f"{name} must be at least {least}, or None for no limit; it is {value!r}")

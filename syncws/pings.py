@@ -62,7 +62,8 @@ class Pings:
             )
         with self._lock:
             if not payload:
-                payload = next(self._numbers).to_bytes(4, "big")
+                numbers = (number.to_bytes(4, "big") for number in self._numbers)
+                payload = next(number for number in numbers if number not in self._under_way)
             if payload in self._under_way:
                 raise ValueError(
                     f"a ping with the data {payload!r} is under way already; its pong could not be told apart"

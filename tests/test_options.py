@@ -1,0 +1,134 @@
+"""Options: defaults, and every value that cannot be is an error where it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from syncws.options import Options
+from syncws.protocol.deflate import Deflate
+
+
+def test_defaults() -> None:
+    assert dataclasses.asdict(Options()) == {
+        "subprotocols": (),
+        "origins": "same",
+        "headers": (),
+        "compression": None,
+        "max_message_size": 2**20,
+        "max_fragments": 65536,
+        "message_timeout": 60.0,
+        "send_timeout": 60.0,
+        "open_timeout": 10.0,
+        "close_timeout": 10.0,
+    }
+    assert Options().deflate is None
+    assert Options().fields == []
+
+
+def test_options_are_a_value() -> None:
+    options = Options.of({"max_fragments": 3})
+    assert options == Options(max_fragments=3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.max_fragments = 4  # type: ignore[misc]
+
+
+def test_replace() -> None:
+    options = Options.of({"max_fragments": 3, "headers": {"X-A": "1"}, "origins": ["https://a.example"]})
+    assert options.replace({}) is options
+    changed = options.replace({"close_timeout": None})
+    assert changed.close_timeout is None
+    assert changed.max_fragments == 3
+    assert changed.fields == [("X-A", "1")]
+    assert changed.origins == options.origins
+
+
+@pytest.mark.parametrize("make", [Options.of, Options().replace])
+def test_a_misspelt_name(make: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"there is no option 'max_size'; the options are subprotocols, .*close_timeout"
+    ):
+        make({"max_size": 1})
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X-A": "1", "X-B": "2"}, iter([("X-A", "1"), ("X-B", "2")])], ids=["mapping", "iterator"]
+)
+def test_headers(headers: Any) -> None:
+    options = Options(headers=headers)
+    assert options.fields == [("X-A", "1"), ("X-B", "2")]
+    assert options.fields == options.replace({"max_fragments": 1}).fields
+
+
+def test_compression() -> None:
+    settings = Deflate(level=1)
+    assert Options(compression=settings).deflate is settings
+    assert Options(compression=True).deflate == Deflate()
+    assert Options(compression=False).deflate is None
+    with pytest.raises(TypeError, match=r"compression must be True, None or a syncws\.Deflate, not 'deflate'"):
+        Options(compression="deflate")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["max_message_size", "max_fragments"])
+@pytest.mark.parametrize("value", ["1", 1.5, True])
+def test_counts_are_integers(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be an int or None, not {value!r}"):
+        Options.of({name: value})
+
+
+@pytest.mark.parametrize("name", ["message_timeout", "send_timeout", "open_timeout", "close_timeout"])
+@pytest.mark.parametrize("value", ["1", False, []])
+def test_seconds_are_numbers(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be a number or None, not "):
+        Options.of({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [
+        ("max_message_size", -1, 0),
+        ("max_fragments", 0, 1),
+        ("message_timeout", -0.1, 0),
+        ("send_timeout", -1, 0),
+        ("open_timeout", float("nan"), 0),
+        ("close_timeout", float("-inf"), 0),
+    ],
+)
+def test_values_that_are_too_small(name: str, value: float, least: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least {least}, or None for no limit; it is {value!r}"):
+        Options.of({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_message_size", 0),
+        ("max_message_size", None),
+        ("max_fragments", 1),
+        ("max_fragments", None),
+        ("message_timeout", 0),
+        ("message_timeout", None),
+        ("send_timeout", 0.5),
+        ("open_timeout", float("inf")),
+        ("close_timeout", 10**9),
+    ],
+)
+def test_values_at_the_limit(name: str, value: object) -> None:
+    assert getattr(Options.of({name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"subprotocols": "chat"}, TypeError),
+        ({"subprotocols": ["a", "a"]}, ValueError),
+        ({"origins": ["no origin"]}, ValueError),
+        ({"headers": {"X": "a\r\nb"}}, ValueError),
+    ],
+    ids=["text", "twice", "origin", "line break"],
+)
+def test_values_that_the_protocol_checks(options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Options.of(options)
