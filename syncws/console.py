@@ -15,13 +15,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
 
 from .errors import ConnectionClosed
 from .websocket import WebSocket
 
-__all__ = ["STOP", "converse", "printable"]
+__all__ = ["STOP", "converse", "next_event", "printable"]
 
 STOP = "stop"  # what a signal handler puts into the queue of events
 _OPEN = "open"
@@ -29,6 +29,7 @@ _INPUT_ENDED = "input ended"
 _OVER = "over"
 
 _ENDED_WELL = (1000, 1001, 1005)
+_LONGEST_NAP = 0.5  # seconds
 _LONGEST_SLEEP = 3600.0  # seconds; time.sleep() refuses infinity
 
 
@@ -46,13 +47,11 @@ def converse(open_connection: Callable[[], WebSocket], events: SimpleQueue[str],
     talk = _Conversation(open_connection, events)
     receiver = threading.Thread(target=talk.receive, name="syncws-receive", daemon=True)
     receiver.start()
-    event = events.get()
+    event = next_event(events)
     if event == _OPEN:
         assert talk.ws is not None
-        _note(_greeting(talk.ws))
-        seconds = (0.0 if sys.stdin.isatty() else 1.0) if wait is None else wait
-        threading.Thread(target=talk.send_lines, args=(talk.ws, seconds), name="syncws-send", daemon=True).start()
-        event = events.get()
+        threading.Thread(target=talk.send_lines, args=(talk.ws, wait), name="syncws-send", daemon=True).start()
+        event = next_event(events)
     if talk.ws is None:
         if talk.failure is not None:
             raise talk.failure
@@ -61,6 +60,19 @@ def converse(open_connection: Callable[[], WebSocket], events: SimpleQueue[str],
     receiver.join()
     status = talk.report()
     return 0 if event == STOP else status
+
+
+def next_event(events: SimpleQueue[str]) -> str:
+    """Wait for an event, in the main thread, where a signal handler may be what puts it into the queue.
+
+    A signal that arrives in the moment before the thread goes to sleep does not wake it up, and Python runs the
+    handler only when the thread is awake. So the wait is a row of short ones.
+    """
+    while True:
+        try:
+            return events.get(timeout=_LONGEST_NAP)
+        except Empty:
+            continue
 
 
 def printable(text: str) -> str:
@@ -82,30 +94,33 @@ class _Conversation:
     def receive(self) -> None:
         """Open the connection and show messages until it is over. Runs in the receiving thread."""
         try:
-            self.ws = self._open_connection()
+            self.ws = ws = self._open_connection()
+            _note(_greeting(ws))
             self._events.put(_OPEN)
             while True:
-                _show(self.ws.receive())
+                _show(ws.receive())
                 self._last_message = time.monotonic()
         except Exception as error:  # the waiting thread has to learn of whatever ended this one
             self.failure = error
         self._events.put(_OVER)
 
-    def send_lines(self, ws: WebSocket, wait: float) -> None:
+    def send_lines(self, ws: WebSocket, wait: float | None) -> None:
         """Send each line of the input, then wait until the peer is quiet. Runs in the sending thread."""
         try:
-            # Not sys.stdin itself: the interpreter aborts when it ends while a thread waits in there.
-            with open(sys.stdin.fileno(), "rb", closefd=False) as lines:
-                for line in lines:
-                    ws.send(line.removesuffix(b"\n").decode())
+            for line in _lines_of_input():
+                ws.send(line.removesuffix(b"\n").decode())
         except ConnectionClosed:
             return  # the receiving thread learns of it too
         except UnicodeDecodeError as error:
             self._input_problem = f"the input is not UTF-8 text: {error}"
-        except OSError as error:
+        except TimeoutError as error:  # of send()
             self._input_problem = str(error)
+        except OSError as error:
+            self._input_problem = f"cannot read the input: {error.strerror}"
         else:
             ended = time.monotonic()
+            if wait is None:
+                wait = 0.0 if sys.stdin and sys.stdin.isatty() else 1.0
             while (left := max(ended, self._last_message) + wait - time.monotonic()) > 0:
                 time.sleep(min(left, _LONGEST_SLEEP))
         self._events.put(_INPUT_ENDED)
@@ -117,12 +132,22 @@ class _Conversation:
         if isinstance(self.failure, ConnectionClosed):
             _note(printable(str(self.failure)))
             return 0 if self.failure.code in _ENDED_WELL and not self._input_problem else 1
-        if isinstance(self.failure, BrokenPipeError):
-            # Whoever read the output has gone, as "head" does. What is left in the buffer must not fail once more.
+        if isinstance(self.failure, OSError):  # of the output: an open connection raises none
+            if not isinstance(self.failure, BrokenPipeError):  # whoever read it has gone, as "head" does
+                _note(f"cannot write the output: {self.failure.strerror}")
+            # What is left in the buffer must not fail once more when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         assert self.failure is not None
         raise self.failure
+
+
+def _lines_of_input() -> Iterator[bytes]:
+    if sys.stdin is None:  # the process was started without one
+        return
+    # Not sys.stdin itself: the interpreter aborts if it ends while a thread waits in there.
+    with open(sys.stdin.fileno(), "rb", closefd=False) as lines:
+        yield from lines
 
 
 def _note(text: str) -> None:

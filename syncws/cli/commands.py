@@ -30,6 +30,7 @@ from ..protocol.headers import Headers
 from ..server import WebSocketServer, WSGIServer
 from ..uri import parse_uri
 from ..websocket import WebSocket
+from ..wsgi import WSGIApp
 
 __all__ = ["COMMANDS", "Failure"]
 
@@ -84,16 +85,16 @@ def _connect(arguments: argparse.Namespace) -> int:
     with _stop_signals(events):
         try:
             return console.converse(open_connection, events, wait=arguments.wait)
-        except ValueError as error:
-            raise Failure(str(error), 2) from error
         except HandshakeError as error:
             raise Failure(_one_line(error), 1) from error
-        except ImportError as error:
-            raise Failure(str(error), 1) from error
-        except OSError as error:
+        except OSError as error:  # before ValueError, since ssl.SSLCertVerificationError is both
             # Not the URI as it was given: that may hold a password.
             place = f"cannot connect to {parse_uri(arguments.uri)}: "
             raise Failure(f"{place}{error.strerror}" if error.strerror else str(error), 1) from error
+        except ValueError as error:
+            raise Failure(str(error), 2) from error
+        except ImportError as error:
+            raise Failure(str(error), 1) from error
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -145,20 +146,20 @@ def _client_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
         raise Failure(f"cannot use the certificates in {arguments.cafile}: {error.strerror or error}", 2) from error
 
 
-def _import_app(name: str) -> Callable[..., Any]:
+def _import_app(name: str) -> WSGIApp:
     """Return the WSGI app of ``"module:app"``, looking for the module in the current directory first."""
     module_name, _, path = name.partition(":")
     if not (module_name and path):
         raise Failure(f"write MODULE:APP, for example hello:app, not {name!r}", 2)
     sys.path.insert(0, os.getcwd())
     try:
-        app: Any = importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
     except Exception as error:  # a module can fail in any way when it is imported
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f" ({frame.filename}, line {frame.lineno})"
         raise Failure(f"cannot import {module_name!r}: {type(error).__name__}: {error}{place}", 2) from error
     try:
-        app = operator.attrgetter(path)(app)
+        app: WSGIApp = operator.attrgetter(path)(module)
     except AttributeError as error:
         raise Failure(f"there is no {path!r} in {module_name!r}: {error}", 2) from error
     if not callable(app):
@@ -188,7 +189,7 @@ def _run_server(
         # main thread, so the server gets the other one.
         accepting = threading.Thread(target=_accept, args=(server, events), name="syncws-accept")
         accepting.start()
-        stopped = events.get() == console.STOP
+        stopped = console.next_event(events) == console.STOP
         _log.info("stopping: no new connections, WebSockets are closed with 1001")
         server.shutdown()
         accepting.join()
@@ -214,7 +215,7 @@ def _stop_signals(events: SimpleQueue[str]) -> Iterator[None]:
     """Have the first SIGINT or SIGTERM put ``STOP`` into ``events``, and the second end the process at once."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        # SimpleQueue.put() may interrupt SimpleQueue.get() of the same thread, which threading.Event.set() may not.
+        # put() may interrupt get() of the same thread, if the queue is a SimpleQueue; Event.set() might wait for ever.
         for number in previous:
             signal.signal(number, signal.SIG_DFL)
         events.put(console.STOP)

@@ -22,17 +22,14 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import parse_qs
 
 from ..errors import ConnectionClosed
 from ..websocket import WebSocket
 from ..wsgi import upgrade
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
 
 __all__ = ["DemoApp"]
 
@@ -50,7 +47,7 @@ class DemoApp:
         self._policy = _content_policy(self._page.decode())
         self._room = _Room()
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/echo":
             _echo(upgrade(environ))
@@ -73,7 +70,7 @@ class DemoApp:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._page]
 
 
-def _text(start_response: StartResponse, status: str, text: str, *fields: tuple[str, str]) -> list[bytes]:
+def _text(start_response: Callable[..., Any], status: str, text: str, *fields: tuple[str, str]) -> list[bytes]:
     body = text.encode()
     start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *fields])
     return [body]

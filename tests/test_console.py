@@ -1,0 +1,431 @@
+"""``syncws connect`` in a pipe and on a terminal, against servers of others."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import math
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+import trustme
+from commands import DEADLINE, Server, run, running, start
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+
+import syncws
+from syncws.console import STOP, converse
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Server]:
+    with running("echo", "--port", "0", "--compression") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Server]:
+    with running("demo", "--port", "0") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving(handler: Callable[[ServerConnection], None], **options: object) -> Iterator[str]:
+    """Serve WebSockets with the handler; give the URI."""
+    with serve(handler, "127.0.0.1", 0, **options) as server:  # type: ignore[arg-type]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield "ws://{}:{}/".format(*server.socket.getsockname())
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+# In a pipe.
+
+
+@pytest.mark.parametrize(
+    "lines", ["", "one\n", "one\ntwo\nthree\n", "no line feed", "\n\n", "Grüße 🙂\n", 70_000 * "x" + "\n"]
+)
+def test_lines_are_sent_and_replies_shown(echo: Server, lines: str) -> None:
+    result = run("connect", echo.url, input=lines)
+    assert result.stdout == (lines if lines.endswith("\n") or not lines else lines + "\n")
+    assert result.stderr == "connected\nclosed by this side with 1000\n"
+    assert result.returncode == 0
+
+
+def test_many_lines(echo: Server) -> None:
+    lines = "".join(f"line {number}\n" for number in range(10_000))
+    assert run("connect", echo.url, input=lines).stdout == lines
+
+
+def test_input_may_come_from_a_file(echo: Server, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("hello\n")
+    with open(tmp_path / "lines") as lines, start("connect", echo.url, stdin=lines) as process:
+        output, _ = process.communicate(timeout=DEADLINE)
+    assert output == "hello\n"
+
+
+def test_end_of_the_input_waits_for_the_peer_to_be_quiet() -> None:
+    released = threading.Event()
+
+    def answer_late(ws: ServerConnection) -> None:
+        question = ws.recv()
+        assert released.wait(DEADLINE)
+        ws.send(f"late answer to {question!r}")
+        ws.close()
+
+    with serving(answer_late) as uri, start("connect", uri, "--wait", "inf") as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.write("why?")
+        process.stdin.close()
+        released.set()
+        assert process.stdout.readline() == "late answer to 'why?'\n"
+        assert process.wait(DEADLINE) == 0
+        assert process.stderr.read() == "connected\nclosed by the peer with 1000\n"
+
+
+def test_each_message_prolongs_the_wait() -> None:
+    def tick(ws: ServerConnection) -> None:
+        # Together longer than one second, each pause much shorter.
+        for number in range(8):
+            threading.Event().wait(0.2)
+            ws.send(str(number))
+        ws.close(4000)
+
+    with serving(tick) as uri:
+        assert run("connect", uri, "--wait", "10").stdout.split() == [str(number) for number in range(8)]
+
+
+def test_no_wait() -> None:
+    codes = []
+
+    def take(ws: ServerConnection) -> None:
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(DEADLINE)
+        codes.append(closed.value.rcvd and closed.value.rcvd.code)
+
+    with serving(take) as uri:
+        assert run("connect", uri, "--wait", "0").returncode == 0
+    assert codes == [1000]
+
+
+def test_binary_messages_are_shown_in_hexadecimal() -> None:
+    def send_bytes(ws: ServerConnection) -> None:
+        ws.send(b"\x00\x01\xff")
+        ws.send(b"")
+
+    with serving(send_bytes) as uri:
+        assert run("connect", uri, "--wait", "inf").stdout == "(3 bytes) 00 01 ff\n(0 bytes) \n"
+
+
+def test_pipe_gets_messages_as_they_are() -> None:
+    with serving(lambda ws: ws.send("\x1b[31mred\x07")) as uri:
+        assert run("connect", uri, "--wait", "inf").stdout == "\x1b[31mred\x07\n"
+
+
+def test_input_that_is_not_text(echo: Server) -> None:
+    with start("connect", echo.url, text=False) as process:
+        output, errors = process.communicate(b"good\nbad \xff\n", timeout=DEADLINE)
+    assert process.returncode == 1
+    assert b"the input is not UTF-8 text: " in errors
+    assert b"Traceback" not in errors
+    assert output in (b"", b"good\n")
+
+
+def test_input_that_cannot_be_read(echo: Server, tmp_path: Path) -> None:
+    with open(tmp_path / "output", "w") as output, start("connect", echo.url, stdin=output) as process:
+        _, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert "cannot read the input: Bad file descriptor" in errors
+
+
+def test_no_input_at_all(echo: Server) -> None:
+    command = [sys.executable, "-m", "syncws", "connect", echo.url, "--wait", "0"]
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (result.returncode, result.stderr) == (0, "connected\nclosed by this side with 1000\n")
+
+
+def test_reader_of_the_output_goes_away() -> None:
+    def talk(ws: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                ws.send(1000 * "x")
+
+    with serving(talk) as uri, start("connect", uri) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(DEADLINE) == 1
+        assert process.stderr.read() == "connected\n"
+
+
+def test_output_that_cannot_be_written(echo: Server) -> None:
+    with open("/dev/full", "w") as full, start("connect", echo.url, stdout=full) as process:
+        _, errors = process.communicate("hello\n", timeout=DEADLINE)
+    assert process.returncode == 1
+    assert errors == "connected\ncannot write the output: No space left on device\n"
+
+
+# How a conversation ends.
+
+
+@pytest.mark.parametrize(
+    "command, status, farewell",
+    [
+        ("/close 1000", 0, "closed by the peer with 1000"),
+        ("/close 1001 restart", 0, "closed by the peer with 1001: restart"),
+        ("/close 1011", 1, "closed by the peer with 1011"),
+        ("/close 4000 \x1b[2Jbye", 1, "closed by the peer with 4000: \\x1b[2Jbye"),
+    ],
+)
+def test_peer_closes_while_the_input_is_open(demo: Server, command: str, status: int, farewell: str) -> None:
+    with start("connect", demo.ws_url + "echo") as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write(command + "\n")
+        process.stdin.flush()
+        assert process.wait(DEADLINE) == status
+        assert process.stderr.read() == f"connected\n{farewell}\n"
+
+
+def test_connection_is_lost() -> None:
+    with serving(lambda ws: ws.socket.shutdown(socket.SHUT_RDWR)) as uri, start("connect", uri) as process:
+        assert process.wait(DEADLINE) == 1
+        assert process.stderr is not None
+        assert "connection lost (1006)" in process.stderr.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_signal_ends_the_conversation(number: signal.Signals) -> None:
+    codes = []
+
+    def greet(ws: ServerConnection) -> None:
+        ws.send("hello")
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(DEADLINE)
+        codes.append(closed.value.rcvd and closed.value.rcvd.code)
+
+    with serving(greet) as uri, start("connect", uri) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "hello\n"
+        process.send_signal(number)
+        assert process.wait(DEADLINE) == 0
+        assert process.stderr.read() == "connected\nclosed by this side with 1001\n"
+    assert codes == [1001]
+
+
+def test_signal_ends_the_opening_handshake() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        start("connect", "ws://{}:{}/".format(*listener.getsockname())) as process,
+    ):
+        listener.settimeout(DEADLINE)
+        with listener.accept()[0]:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+# In this process, where options can be set that the command line does not have.
+
+
+@contextlib.contextmanager
+def not_reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, threading.Thread]]:
+    """A server that accepts one connection and reads nothing, and an input with more than the network buffers.
+
+    Give the URI, and a thread that ends when nearly all of the input has been read.
+    """
+    reading, writing = os.pipe()
+
+    def write_input() -> None:
+        with open(writing, "wb") as file:
+            file.write(2**25 * b"x" + b"\n")
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+        open(reading) as input,
+    ):
+        accepted = pool.submit(lambda: syncws.accept(listener.accept()[0]))
+        monkeypatch.setattr("sys.stdin", input)
+        writer = threading.Thread(target=write_input)
+        writer.start()
+        yield "ws://{}:{}/".format(*listener.getsockname()), writer
+        writer.join()
+        for thread in threading.enumerate():
+            if thread.name == "syncws-send":
+                thread.join()
+        accepted.result().close()
+
+
+def test_stop_while_the_peer_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: SimpleQueue[str] = SimpleQueue()
+
+    def stop() -> None:
+        writer.join()
+        events.put(STOP)
+
+    with not_reading(monkeypatch) as (uri, writer):
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        assert converse(lambda: syncws.connect(uri, close_timeout=0.1), events, wait=0) == 0
+        stopper.join()
+
+
+def test_peer_that_does_not_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with not_reading(monkeypatch) as (uri, _):
+        assert converse(lambda: syncws.connect(uri, send_timeout=0.1), SimpleQueue(), wait=0) == 1
+    problem, farewell = capsys.readouterr().err.splitlines()[1:]
+    assert "0.1 s" in problem
+    assert "1006" in farewell
+
+
+def test_unforeseen_error_is_not_hidden(echo: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def receive(ws: syncws.WebSocket) -> str:
+        raise RuntimeError("a mistake in the program")
+
+    monkeypatch.setattr(syncws.WebSocket, "receive", receive)
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(RuntimeError, match="a mistake in the program"):
+        converse(lambda: syncws.connect(echo.url), SimpleQueue(), wait=math.inf)
+
+
+# How a conversation does not begin.
+
+
+def test_connection_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    result = run("connect", f"ws://127.0.0.1:{port}/")
+    assert result.returncode == 1
+    assert result.stderr == f"syncws connect: error: cannot connect to ws://127.0.0.1:{port}/: Connection refused\n"
+
+
+def test_unknown_host() -> None:
+    result = run("connect", "ws://host.invalid/")
+    assert result.returncode == 1
+    assert result.stderr.startswith("syncws connect: error: cannot connect to ws://host.invalid/: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path, words", [("", "200"), ("missing", "404")])
+def test_answer_that_is_no_websocket(demo: Server, path: str, words: str) -> None:
+    result = run("connect", demo.ws_url + path)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_password_is_not_repeated() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert "secret" not in run("connect", f"ws://me:secret@127.0.0.1:{port}/").stderr
+
+
+# What is asked of the server.
+
+
+def test_header_fields_subprotocols_and_compression() -> None:
+    def tell(ws: ServerConnection) -> None:
+        assert ws.request is not None
+        ws.send(f"{ws.request.headers['X-Team']}, {ws.request.headers['Cookie']}")
+
+    with serving(tell, subprotocols=["v2.chat"]) as uri:
+        arguments = [
+            "--header",
+            "X-Team: red",
+            "--header",
+            "Cookie:a=b: c",
+            "--subprotocol",
+            "v3",
+            "--subprotocol",
+            "v2.chat",
+        ]
+        result = run("connect", uri, "--compression", "--wait", "inf", *arguments)
+    assert result.stdout == "red, a=b: c\n"
+    assert result.stderr.startswith("connected (subprotocol v2.chat, permessage-deflate")
+
+
+def test_message_over_the_limit(echo: Server) -> None:
+    result = run("connect", echo.url, "--max-message-size", "4", input="four\nfiver\n")
+    assert result.returncode == 1
+    assert result.stdout == "four\n"
+    assert "closed by this side with 1009" in result.stderr
+
+
+def test_certificates(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    with running("echo", "--port", "0", "--certfile", str(tmp_path / "server.pem")) as server:
+        result = run("connect", server.url, input="hello\n")
+        assert result.returncode == 1
+        assert "certificate" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        for trust in (["--cafile", str(tmp_path / "ca.pem")], ["--no-verify"]):
+            result = run("connect", server.url, *trust, input="hello\n")
+            assert (result.stdout, result.returncode) == ("hello\n", 0)
+
+
+# On a terminal.
+
+
+@contextlib.contextmanager
+def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a command on a terminal of its own; give the process and the person's end of the terminal."""
+    person, terminal = pty.openpty()
+    try:
+        with start(*arguments, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+            os.close(terminal)
+            yield process, person
+            assert process.wait(DEADLINE) == 0
+    finally:
+        os.close(person)
+
+
+def read_until(person: int, text: str) -> str:
+    """Read what is shown until ``text`` has come."""
+    seen = b""
+    while text.encode() not in seen:
+        seen += os.read(person, 4096)
+    return seen.decode().replace("\r\n", "\n")
+
+
+def test_terminal(echo: Server) -> None:
+    with on_terminal("connect", echo.url) as (_, person):
+        read_until(person, "connected\r\n")
+        os.write(person, b"hello\n")
+        assert "\n< hello\n" in read_until(person, "< hello\r\n")
+        os.write(person, b"\x04")  # Ctrl-D
+        assert "closed by this side with 1000" in read_until(person, "1000")
+
+
+def test_terminal_is_not_steered_by_strangers() -> None:
+    def steer(ws: ServerConnection) -> None:
+        ws.send("\x1b[31mred\u202e\tand\nblue\x00")
+        ws.send(b"\x1b")
+
+    with serving(steer) as uri, on_terminal("connect", uri) as (_, person):
+        shown = read_until(person, "closed by")
+    assert "< \\x1b[31mred\\u202e\tand\nblue\\x00\n< (1 bytes) 1b\n" in shown
+
+
+def test_control_c_on_a_terminal(echo: Server) -> None:
+    with on_terminal("connect", echo.url) as (process, person):
+        read_until(person, "connected\r\n")
+        process.send_signal(signal.SIGINT)
+        assert "closed by this side with 1001" in read_until(person, "1001")
