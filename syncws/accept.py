@@ -61,11 +61,16 @@ def accept(sock: socket.socket | BaseHTTPRequestHandler, **options: Any) -> WebS
 
 
 def accept_on(
-    transport: Transport, options: Options, deadline: float | None, limits: Limits = DEFAULT_LIMITS
+    transport: Transport,
+    options: Options,
+    deadline: float | None,
+    limits: Limits = DEFAULT_LIMITS,
+    on_request: Callable[[], None] = lambda: None,
 ) -> WebSocket:
     """Read a request, answer it, and return the open WebSocket.
 
     :param deadline: when the request has to be complete.
+    :param on_request: called when it is, before it is answered.
     :raises HandshakeError: as :func:`accept`; the transport is not closed, but nothing more can be done with it.
     """
     reader = RequestReader(lambda: transport.recv(deadline), limits)
@@ -73,6 +78,7 @@ def accept_on(
     try:
         head = _read_head(reader, options.open_timeout)
         method = head.method
+        on_request()
         return open_websocket(transport, head, options, reader.leftover)
     except HandshakeError as error:
         answer(transport, error, method)

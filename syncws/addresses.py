@@ -18,9 +18,6 @@ __all__ = ["Address", "family_of", "remove_socket_file", "remove_stale_socket", 
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str
 
-# How long, in seconds, a server at the same path has to accept the connection that shows that it is there.
-_PROBE_TIMEOUT = 1.0
-
 
 def family_of(address: Address) -> int:
     """Return the address family that an address is of.
@@ -46,14 +43,14 @@ def remove_stale_socket(path: str) -> None:
     if not stat.S_ISSOCK(mode):
         raise OSError(errno.EADDRINUSE, "there is a file at the path of the Unix socket, and it is no socket", path)
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_PROBE_TIMEOUT)
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
             return
-        except TimeoutError:
-            pass  # somebody listens, and is busy
+        except BlockingIOError:
+            pass  # somebody listens, and has a full queue
     raise OSError(errno.EADDRINUSE, "another server is listening on this Unix socket", path)
 
 

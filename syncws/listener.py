@@ -145,6 +145,8 @@ class Listener(socketserver.TCPServer):
     def _wrap(self, sock: socket.socket) -> socket.socket:
         if self._context is None:
             return sock
+        # A client that has gone already would make wrap_socket() fail, and leave a socket that nobody can close.
+        sock.getpeername()
         # The handshake is left to the connection's thread: it waits for the client.
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
@@ -207,12 +209,26 @@ class Listener(socketserver.TCPServer):
         while not self._stopping:
             for key, _ in selector.select(poll_interval):
                 if key.fileobj is self.socket:
-                    # socketserver's own step: get_request(), verify_request(), process_request(), handle_error().
-                    self._handle_request_noblock()  # type: ignore[attr-defined]
+                    self._accept()
                 elif key.data is not None:
                     refusals.on_readable(key.data)
             refusals.expire()
             self.service_actions()
+
+    def _accept(self) -> None:
+        """Take the hooks of socketserver in turn; whatever one of them raises, the loop goes on."""
+        try:
+            request, client_address = self.get_request()
+        except OSError:
+            return  # the client has gone again, or get_request() has said what is wrong
+        try:
+            if self.verify_request(request, client_address):
+                self.process_request(request, client_address)
+            else:
+                self.shutdown_request(request)
+        except Exception:
+            self.handle_error(request, client_address)
+            self.shutdown_request(request)
 
     def shutdown(self) -> None:
         """Stop accepting, end all connections, and return when they are gone.

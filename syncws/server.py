@@ -150,7 +150,8 @@ class _HandlerConnection(ServedConnection):
         self._handler = handler
 
     def _serve(self, deadline: float | None) -> None:
-        ws = accept_on(self._transport, self._options, deadline, self._limits)
+        # Busy before the 101 is sent: from then on stop() must close the WebSocket, not drop the connection.
+        ws = accept_on(self._transport, self._options, deadline, self._limits, lambda: self._set_busy(True))
         self._attach(ws)
         error: BaseException | None = None
         try:
