@@ -97,14 +97,14 @@ def test_end_of_the_input_waits_for_the_peer_to_be_quiet() -> None:
 
 def test_each_message_prolongs_the_wait() -> None:
     def tick(ws: ServerConnection) -> None:
-        # Together longer than one second, each pause much shorter.
-        for number in range(8):
-            threading.Event().wait(0.2)
+        # Together longer than the wait, each pause much shorter.
+        for number in range(10):
+            threading.Event().wait(0.25)
             ws.send(str(number))
-        ws.close(4000)
+        ws.close()
 
     with serving(tick) as uri:
-        assert run("connect", uri, "--wait", "10").stdout.split() == [str(number) for number in range(8)]
+        assert run("connect", uri, "--wait", "2").stdout.split() == [str(number) for number in range(10)]
 
 
 def test_no_wait() -> None:

@@ -41,7 +41,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("echo", _add_echo, "serve WebSockets that send every message back", ""),
         ("connect", _add_connect, "talk to a WebSocket server from the terminal or a pipe", _CONNECT),
     ):
-        command = commands.add_parser(name, help=summary, description=description or f"{summary.capitalize()}.")
+        sentence = f"{summary[0].upper()}{summary[1:]}."
+        command = commands.add_parser(name, help=summary, description=description or sentence)
         add_arguments(command)
         command.add_argument(
             "--log-level",
@@ -118,14 +119,19 @@ def _add_tls(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_message_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--compression", action="store_true", help="agree to permessage-deflate (RFC 7692)")
-    for name, unit in (("max_message_size", "BYTES"), ("max_fragments", "COUNT")):
+    parser.add_argument(
+        "--compression", action="store_true", help="use permessage-deflate (RFC 7692) if the other side has it"
+    )
+    for name, unit, limited in (
+        ("max_message_size", "BYTES", "the size of a received message, before and after inflation"),
+        ("max_fragments", "COUNT", "the frames of a received message"),
+    ):
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=_limit,
             default=getattr(_DEFAULTS, name),
             metavar=unit,
-            help="of a received message; none is no limit (default: %(default)s)",
+            help=f"limit {limited}; none is no limit (default: %(default)s)",
         )
 
 
