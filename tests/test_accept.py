@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 from wire import DEADLINE, ClientSocket, Running, frame, get, pair, tls_contexts, ws_request
 
-import syncws.accept
 from syncws.accept import accept, deadline_after
 from syncws.errors import HandshakeError
 
@@ -173,7 +173,8 @@ def test_client_that_is_gone_when_it_is_answered() -> None:
 
 
 def test_client_that_does_not_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncws.accept, "_HANG_UP_TIMEOUT", 0.05)
+    # syncws.accept is the function, not the module of the same name.
+    monkeypatch.setattr(sys.modules["syncws.accept"], "_HANG_UP_TIMEOUT", 0.05)
     with pair() as (sock, client):
         client.send(get(), b"and more")
         with pytest.raises(HandshakeError):

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from syncws.errors import HandshakeError
 from syncws.http import (
@@ -358,6 +360,30 @@ def test_limits_of_chunk_lines_and_trailers(size: int) -> None:
 def test_connection_that_ends_in_a_body(request_begin: bytes, size: int) -> None:
     error = refused(request_begin, size)
     assert (error.status, error.message) == (400, "connection ended in the middle of the body")
+
+
+@given(
+    st.lists(
+        st.sampled_from([GET, CHUNKED, b"\r\n", b"\r", b"\n", b"0\r\n\r\n", b"3\r\nabc", b"Content-Length: 3\r\n"])
+        | st.binary(max_size=20),
+        max_size=12,
+    ),
+    st.integers(1, 200),
+)
+def test_any_bytes_are_read_or_refused_the_same_on_every_split(parts: list[bytes], size: int) -> None:
+    def outcome(size: int) -> list[object]:
+        reader = RequestReader(stream(data, size))
+        seen: list[object] = []
+        try:
+            while (head := reader.read_head()) is not None:
+                seen.append((head.method, head.target, head.headers.pairs()))
+                seen.append(b"".join(iter(reader.read_body, b"")))
+        except BadRequest as error:
+            seen.append(BadRequest if error.status == 400 else error.status)
+        return seen
+
+    data = b"".join(parts)
+    assert outcome(size) == outcome(1 << 20)
 
 
 def test_what_recv_raises_passes_through() -> None:
