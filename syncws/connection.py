@@ -229,9 +229,9 @@ class Connection:
         moment = time.monotonic() + _SLICE
         if deadline is not None and deadline <= moment:
             self._fill(deadline)
-            return
-        with contextlib.suppress(TimeoutError):
-            self._fill(moment)
+        else:
+            with contextlib.suppress(TimeoutError):
+                self._fill(moment)
 
     def _fill(self, deadline: float | None) -> None:
         """Wait for bytes and feed them to the reader: TimeoutError, ConnectionClosed; ProtocolError if too slow."""
