@@ -109,7 +109,10 @@ def open_websocket(
 
 
 def refusal(error: HandshakeError, method: str, *, close: bool) -> bytes:
-    """Return the HTTP response that a handshake error describes, with its message as text."""
+    """Return the HTTP response that a handshake error describes: with its body, or else its message as text."""
+    if error.body:
+        # The message is for the log only: it tells how the server is set up.
+        return response_bytes(error.status, None, error.headers, error.body, close=close)
     return text_response(error.status, str(error), method, fields=error.headers, close=close)
 
 
