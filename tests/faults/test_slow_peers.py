@@ -1,4 +1,4 @@
-"""Peers that do not read, or write a byte now and then: everybody else is served meanwhile, and there is an end to it."""
+"""Peers that do not read, or write a byte now and then: others are served meanwhile, and there is an end to it."""
 
 from __future__ import annotations
 
