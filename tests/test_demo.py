@@ -34,12 +34,12 @@ def chatting(demo: Server, name: str) -> Iterator[ClientConnection]:
         yield ws
 
 
-def next_event(ws: ClientConnection, wanted: str) -> dict[str, Any]:
-    """The next event of a type; others, such as a late farewell to the test before, are skipped."""
+def next_event(ws: ClientConnection, wanted: str, name: str | None = None) -> dict[str, Any]:
+    """The next event of a type, about somebody; others, such as a late farewell of the test before, are skipped."""
     while True:
         event = json.loads(ws.recv(timeout=DEADLINE))
         assert isinstance(event, dict)
-        if event["type"] == wanted:
+        if event["type"] == wanted and name in {None, event["name"]}:
             return event
 
 
@@ -149,16 +149,12 @@ def test_chat(demo: Server) -> None:
     with chatting(demo, "Ada") as ada:
         assert "Ada" in next_event(ada, "joined")["people"]
         with chatting(demo, "Grace") as grace:
-            event = next_event(ada, "joined")
-            assert event["name"] == "Grace"
-            assert {"Ada", "Grace"} <= set(event["people"])
+            assert {"Ada", "Grace"} <= set(next_event(ada, "joined", "Grace")["people"])
             ada.send("hello <b>you</b>")
             for ws in (ada, grace):
                 event = next_event(ws, "message")
                 assert (event["name"], event["text"]) == ("Ada", "hello <b>you</b>")
-        event = next_event(ada, "left")
-        assert event["name"] == "Grace"
-        assert "Grace" not in event["people"]
+        assert "Grace" not in next_event(ada, "left", "Grace")["people"]
 
 
 def test_chat_numbers_its_events(demo: Server) -> None:
@@ -206,7 +202,7 @@ def test_chat_goes_on_when_somebody_vanishes(demo: Server) -> None:
     with chatting(demo, "Ada") as ada:
         with chatting(demo, "lost") as lost:
             lost.socket.shutdown(socket.SHUT_RDWR)
-            assert next_event(ada, "left")["name"] == "lost"
+            assert "lost" not in next_event(ada, "left", "lost")["people"]
         ada.send("alone")
         assert next_event(ada, "message")["text"] == "alone"
 
@@ -219,12 +215,12 @@ def test_chat_drops_who_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         url = "ws://{}:{}/chat?name=".format(*server.server_address)
         try:
             with socket.create_connection(server.server_address) as silent, connect(url + "Ada") as ada:
+                assert next_event(ada, "joined")["name"] == "Ada"
                 silent.sendall(
                     b"GET /chat?name=silent HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
                 )
-                while next_event(ada, "joined")["name"] != "silent":
-                    pass
+                assert next_event(ada, "joined")["name"] == "silent"
                 # What the socket's buffers take is not endless: some message meets the deadline.
                 while True:
                     ada.send(16 * 1024 * "x")
