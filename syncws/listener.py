@@ -14,6 +14,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 from abc import abstractmethod
 from typing import Any
 
@@ -31,6 +32,8 @@ _log = logging.getLogger("syncws.server")
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How long, in seconds, the loop waits before it tries again.
 _EXHAUSTED_PAUSE = 0.1
+# For so long, in seconds, there must have been no shortage before the next one is logged.
+_EXHAUSTED_QUIET = 60.0
 
 
 class Listener(socketserver.TCPServer):
@@ -63,7 +66,8 @@ class Listener(socketserver.TCPServer):
         self._wake: socket.socket | None = None  # a byte sent here wakes it up
         self._connections: dict[ServedConnection, int] = {}  # each with the thread that serves it
         self._refusals: Refusals | None = None
-        self._exhausted = self._refusing = False  # has been logged
+        self._refusing = False  # has been logged
+        self._exhausted_logged_until = 0.0
         self._file: tuple[int, int] | None = None
         self.address_family = family_of(address)
         # The handler class of socketserver is of no use here: a connection may outlive its first request.
@@ -97,19 +101,19 @@ class Listener(socketserver.TCPServer):
         :raises OSError: there is none; when the process has run out of descriptors, that takes a moment.
         """
         try:
-            accepted = self.socket.accept()
+            return self.socket.accept()
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 self._pause(error)
             raise
-        self._exhausted = False
-        return accepted
 
     def _pause(self, error: OSError) -> None:
         # The client stays in the queue and select() would return at once: do not spin.
-        if not self._exhausted:
-            self._exhausted = True
+        now = time.monotonic()
+        # A server at its limit accepts one client whenever another has left: still the same shortage.
+        if now >= self._exhausted_logged_until:
             _log.error("cannot accept connections for the moment: %s", error)
+        self._exhausted_logged_until = now + _EXHAUSTED_QUIET
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, _EXHAUSTED_PAUSE)
 

@@ -95,6 +95,28 @@ def test_clients_that_waited_for_descriptors_are_served_when_there_are_some() ->
         waiting.close_normally()
 
 
+def test_a_server_that_stays_short_of_descriptors_does_not_fill_the_log() -> None:
+    require_tool("prlimit()", sys.platform == "linux")
+    import resource
+
+    with running_command("echo", "--port", "0") as server, contextlib.ExitStack() as stack:
+        pid = server.process.pid
+        address = ("127.0.0.1", int(server.ws_url.rstrip("/").rpartition(":")[2]))
+        served = [RawClient(address).open() for _ in range(10)]
+        in_use = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use, in_use))
+        waiting = [stack.enter_context(RawClient(address)) for _ in range(11)]
+        for client in waiting:
+            client.send(request(*WS_FIELDS))
+        server.wait_for_log("cannot accept connections")
+        # One goes, one is accepted, and the next one has to wait again.
+        for gone, accepted in zip(served, waiting, strict=False):
+            gone.close_normally()
+            gone.close()
+            assert accepted.read_response().status == 101
+        assert server.log().count("cannot accept connections") == 1
+
+
 @both_servers
 def test_connection_over_the_limit_gets_503_and_the_next_one_is_served(
     entrance: Entrance, caplog: pytest.LogCaptureFixture
@@ -120,7 +142,7 @@ def test_connection_over_the_limit_gets_503_and_the_next_one_is_served(
                 served = client.read_response().status == 101
         lines = [record for record in caplog.records if "max_connections" in record.getMessage()]
         assert [record.levelno for record in lines[:1]] == [logging.ERROR]
-        assert len(lines) <= 2, "one line for each row of refusals"
+        assert len(lines) <= 2, "one line each time that the limit is reached"
 
 
 @both_servers
