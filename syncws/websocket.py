@@ -216,7 +216,7 @@ class WebSocket(Connection):
         """Send one message piece by piece, each as a fragment as soon as the iterable gives it. Any thread.
 
         Messages of other threads wait meanwhile. If the iterable raises, half a message has been sent: the
-        connection is closed with 1011 and the exception goes on.
+        connection is closed with 1011 and the exception goes on, as soon as the close frame has left.
 
         :param pieces: at least one; all ``str``, for a text message, or all bytes-like, for a binary one.
         :param timeout: seconds for each piece, as in :meth:`send`.
@@ -243,11 +243,19 @@ class WebSocket(Connection):
                 self._write_fragment(CONTINUATION, payload, seconds)
             self._write_fragment(CONTINUATION, b"", seconds, last=True)
         except BaseException:
-            self.begin_close(1011, "the message could not be completed")
+            self._give_message_up("the message could not be completed")
             raise
         finally:
             self._fragmenting = None
             self._sending.release()
+
+    def _give_message_up(self, reason: str) -> None:
+        """Send a close frame and wait until it has left: a thread in receive() may not know that it waits for room."""
+        self.begin_close(1011, reason)
+        try:
+            self._writer.finish(self._closing_deadline())
+        except OSError:
+            self._drop(reason)
 
     def _write_fragment(
         self, opcode: int, payload: bytes, seconds: float | None, *, first: bool = False, last: bool = False

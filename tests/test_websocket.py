@@ -342,6 +342,41 @@ def test_half_a_message_closes_the_connection(pieces: Any, error: type[BaseExcep
             ws.send("late")
 
 
+def test_the_close_frame_of_half_a_message_waits_for_room() -> None:
+    with raw_pair(buffer=4096) as (ws, peer):
+        receiving = start(list, ws)
+        eventually(lambda: ws._receiving)
+        sending = start(ws.send_fragments, until_full(ws))
+        eventually(lambda: ws.closed)
+        frames = []
+        while (frame := peer.read_frame()) is not None:
+            frames.append(frame)
+            if frame.opcode == CLOSE:
+                peer.send_frame(CLOSE, frame.payload)
+                peer.sock.shutdown(socket.SHUT_WR)
+        with pytest.raises(LookupError):
+            sending.result()
+        assert frames[0] == RawFrame(TEXT, b"half", fin=False)
+        assert frames[-1].payload[:2] == (1011).to_bytes(2, "big")
+        with pytest.raises(ConnectionClosed):
+            receiving.result()
+
+
+def test_half_a_message_to_a_peer_that_does_not_read_drops_the_connection() -> None:
+    with raw_pair(buffer=4096, close_timeout=0.05) as (ws, _):
+        with pytest.raises(LookupError):
+            ws.send_fragments(until_full(ws))
+        assert ws.close_code == 1006
+
+
+def until_full(ws: WebSocket) -> Iterator[str]:
+    """Half a message, and then pongs until the socket is full."""
+    yield "half"
+    while not ws._writer.unsent:
+        ws._writer.post_pong(b"")
+    raise LookupError
+
+
 def test_the_iterable_itself_cannot_send() -> None:
     with pair() as (server, client):
         errors = []
@@ -645,6 +680,12 @@ def test_nothing_follows_the_close_frame(role: Any) -> None:
             assert [frame.opcode for frame in frames if frame][-1] == CLOSE
 
 
+def begin_close(ws: WebSocket) -> None:
+    """Send a close frame, and wait until it has left: a thread in receive() may not know that it waits for room."""
+    ws.begin_close(3000)
+    eventually(lambda: ws._writer.flush_due() or not ws._writer.unsent)  # type: ignore[func-returns-value]
+
+
 class Schedule:
     """Threads that do what a seed says to two connected WebSockets, until one of them ends the connection."""
 
@@ -698,18 +739,18 @@ class Schedule:
             for task in closing:
                 task.result()
         elif self.end == "begin_close":
-            one.begin_close(3000)
+            begin_close(one)
         elif self.end == "abort":
             one.abort()
         elif self.end == "drop":
-            one._transport.sock.shutdown(socket.SHUT_RDWR)
+            one._transport.abort()
         elif self.end == "fragments":
             with contextlib.suppress(LookupError, ConnectionClosed):
                 one.send_fragments(raising(LookupError()))
         else:
             with contextlib.suppress(TimeoutError, ConnectionClosed):
                 one.send(checked(0, 1 << 20), timeout=0)
-            one.begin_close()
+            begin_close(one)
 
     def run(self, **options: Any) -> None:
         with pair(**options) as ends:
