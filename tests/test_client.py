@@ -393,18 +393,24 @@ def test_timeout_of_zero() -> None:
         connect("ws://127.0.0.1/", timeout=0)
 
 
-class GivesUp(socket.socket):
-    """A socket whose operating system gives up, as it does when packets are not acknowledged for minutes."""
-
-    def send(self, *args: Any) -> int:
-        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+def gives_up(*args: Any) -> int:
+    """The system call of an operating system that gives up, as when packets are not acknowledged for minutes."""
+    raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
 
 
-def test_timeout_of_the_operating_system() -> None:
+def test_timeout_of_the_operating_system_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", gives_up)
+    with pytest.raises(TimeoutError) as caught:
+        connect("ws://127.0.0.1/")
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_timeout_of_the_operating_system_on_an_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        sock = GivesUp()
-        sock.connect(listener.getsockname())
-        with pytest.raises(TimeoutError) as caught:
+        sock = socket.create_connection(listener.getsockname())
+        monkeypatch.setattr(socket.socket, "send", gives_up)
+        # Not a TimeoutError: those are for the timeouts of this library.
+        with pytest.raises(ConnectionAbortedError) as caught:
             connect("ws://localhost/", sock=sock)
         assert caught.value.errno == errno.ETIMEDOUT
         assert sock.fileno() == -1
