@@ -47,7 +47,6 @@ class Listener(socketserver.TCPServer):
 
     allow_reuse_address = True
     request_queue_size = 1024
-    daemon_threads = True
 
     def __init__(
         self,
