@@ -45,7 +45,8 @@ class HandshakeError(SyncwsError):
     On a server it says how the request is to be answered; on a client it says how the server answered.
 
     :param message: what was wrong, for a person to read.
-    :param status: the HTTP status code, or 0 on a client that got no HTTP response at all.
+    :param status: the HTTP status code; 0 if there is no HTTP response: a client got none, or a server's client went
+        away before there was anything to answer.
     :param headers: the response's header fields, as pairs of name and value.
     :param body: the response's body; on a client only its beginning (at most 1024 bytes).
     """
