@@ -32,15 +32,16 @@ from .transport import Transport
 from .turn import Turn
 from .writer import FrameWriter
 
-__all__ = ["Connection"]
+__all__ = ["SLICE", "Connection"]
 
 _log = logging.getLogger("syncws.websocket")
 
 # A deadline that has passed: do not wait.
 _NOW = 0.0
-# How long, in seconds, a thread that only waits for a pong keeps a receiver from its turn at the most; and how often a
-# thread that waits for its turn tries again to send what the one that has it may know nothing about.
-_SLICE = 0.05
+# How often, in seconds, a thread that waits for its turn does what the one that has it may know nothing about.
+SLICE = 0.05
+# How long, in seconds, a peer may take to end TCP when both close frames have been sent.
+_LINGER = 1.0
 
 
 class Connection:
@@ -115,6 +116,13 @@ class Connection:
     def abort(self) -> None:
         """Drop the TCP connection now, without a close frame; threads that wait inside wake up. Any thread."""
         self._drop("dropped by abort()")
+        # Whoever reads finds the end and gives back the socket; while nobody does, this thread has to. It must not
+        # wait for a writer, which may be the code that a signal handler has interrupted to call this.
+        if not self._writer.busy and self._turn.take_now():
+            try:
+                self._give_back()
+            finally:
+                self._turn.release()
 
     def _drop(self, reason: str) -> None:
         self._lost(reason, "local")
@@ -201,37 +209,13 @@ class Connection:
     def _take_turn(self, deadline: float | None, done: Callable[[], bool], *, eager: bool = True) -> bool:
         """Wait for the turn; meanwhile send what the thread that has it may not know to be waiting for room."""
         while self._writer.unsent:
-            moment = time.monotonic() + _SLICE
+            moment = time.monotonic() + SLICE
             if deadline is not None and deadline <= moment:
                 break
             with contextlib.suppress(TimeoutError):
                 return self._turn.take(moment, done, eager=eager)
             self._writer.flush_due()
         return self._turn.take(deadline, done, eager=eager)
-
-    def _look_ahead(self, deadline: float | None, done: Callable[[], bool]) -> None:
-        """Serve control frames until done, until a receiver wants the turn, or until enough has been set aside."""
-        reader = self._reader
-        try:
-            while not (done() or self._turn.wanted):
-                frame = reader.next_control()
-                if frame is not None:
-                    self._on_control(frame)
-                elif reader.looked_ahead:
-                    return
-                else:
-                    self._fill_for_a_moment(deadline)
-        except ProtocolError as error:
-            self._fail(error)
-
-    def _fill_for_a_moment(self, deadline: float | None) -> None:
-        """Wait for bytes, but not for long: a receiver that comes meanwhile may find a message set aside."""
-        moment = time.monotonic() + _SLICE
-        if deadline is not None and deadline <= moment:
-            self._fill(deadline)
-        else:
-            with contextlib.suppress(TimeoutError):
-                self._fill(moment)
 
     def _fill(self, deadline: float | None) -> None:
         """Wait for bytes and feed them to the reader: TimeoutError, ConnectionClosed; ProtocolError if too slow."""
@@ -292,8 +276,9 @@ class Connection:
             self._state = next_state(self._state, Event.CLOSE_RECEIVED)
             if self._end is None or self._end[::2] == (1006, "remote"):
                 self._end = (code, reason, "remote")
-        # RFC 6455, 5.5.1: an endpoint that did not send a close frame MUST send one; it typically echoes the code.
-        self._writer.post_close(payload[:2])
+        # RFC 6455, 5.5.1: an endpoint that did not send a close frame MUST send one; it typically echoes the code. The
+        # reason goes with it, because a browser's page sees only the frame that the browser received.
+        self._writer.post_close(payload)
         self._finish()
 
     def _fail(self, error: ProtocolError) -> None:
@@ -304,7 +289,7 @@ class Connection:
         self._reader.stop()
         reason = error.message.encode()[:MAX_REASON].decode(errors="ignore")
         self._begin_close(error.close_code, reason, error)
-        self._finish(half_close=True)
+        self._finish(failed=True)
 
     def _read_to_the_end(self) -> None:
         """Wait for the peer's close frame, dropping what comes before it; finish the connection; release the turn.
@@ -325,16 +310,19 @@ class Connection:
         finally:
             self._turn.release()
 
-    def _finish(self, *, half_close: bool = False) -> None:
+    def _finish(self, *, failed: bool = False) -> None:
         """End TCP so that the peer gets all that was sent (RFC 6455, 7.1.1), and give back the socket.
 
-        :param half_close: end our direction at once; without it a client lets the server do that first.
+        :param failed: the peer has broken a rule, and may go on; otherwise its close frame has arrived.
         """
         deadline = self._closing_deadline()
         with contextlib.suppress(OSError):  # lost, or the deadline has passed: it is over in any case
             self._writer.finish(deadline)
-            if half_close or self._role == "server":
+            if failed or self._role == "server":  # RFC 6455, 7.1.1: in the normal case, the server ends TCP first
                 self._transport.shutdown_write()
+            if not failed:
+                linger = time.monotonic() + _LINGER
+                deadline = linger if deadline is None else min(deadline, linger)
             # A socket that is closed with unread input sends a reset, which can destroy our close frame on its way.
             while self._transport.recv(deadline):
                 pass

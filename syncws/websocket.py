@@ -15,13 +15,14 @@ How bytes are moved and how a connection ends is in :mod:`syncws.connection`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
 
-from .connection import Connection
-from .errors import ConcurrencyError, ConnectionClosed
+from .connection import SLICE, Connection
+from .errors import ConcurrencyError, ConnectionClosed, ProtocolError
 from .options import Options
 from .protocol.codes import CONTINUATION
 from .protocol.deflate import compressor_for, inflater_for
@@ -311,6 +312,30 @@ class WebSocket(Connection):
         if ping.round_trip is None:
             raise self._closed_error()
         return ping.round_trip
+
+    def _look_ahead(self, deadline: float | None, done: Callable[[], bool]) -> None:
+        """Serve control frames until done, until a receiver wants the turn, or until enough has been set aside."""
+        reader = self._reader
+        try:
+            while not (done() or self._turn.wanted):
+                frame = reader.next_control()
+                if frame is not None:
+                    self._on_control(frame)
+                elif reader.looked_ahead:
+                    return
+                else:
+                    self._fill_for_a_moment(deadline)
+        except ProtocolError as error:
+            self._fail(error)
+
+    def _fill_for_a_moment(self, deadline: float | None) -> None:
+        """Wait for bytes, but not for long: a receiver that comes meanwhile may find a message set aside."""
+        moment = time.monotonic() + SLICE
+        if deadline is not None and deadline <= moment:
+            self._fill(deadline)
+        else:
+            with contextlib.suppress(TimeoutError):
+                self._fill(moment)
 
     def __enter__(self) -> WebSocket:
         return self

@@ -62,6 +62,11 @@ class FrameWriter:
         """Whether bytes wait for room in the socket."""
         return bool(self._unsent)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is writing at the moment: any, or the one that a calling signal handler has interrupted."""
+        return self._lock.locked()
+
     def write(
         self, opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, timeout: float | None = None
     ) -> bool:

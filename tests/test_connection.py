@@ -105,7 +105,7 @@ def test_the_peer_closes(role: Any, payload: bytes) -> None:
         peer.sock.shutdown(socket.SHUT_WR)
         assert ws.receive() == "last"
         assert ended(ws) == ((1001, "bye", "remote") if payload else (1005, "", "remote"))
-        assert peer.read_all() == [RawFrame(CLOSE, payload[:2])]
+        assert peer.read_all() == [RawFrame(CLOSE, payload)]
         assert ws.state is State.CLOSED
 
 
@@ -123,6 +123,16 @@ def test_a_server_ends_tcp_first_and_a_client_waits_for_that() -> None:
         began = time.monotonic()
         assert ended(ws)[0] == 1000
         assert time.monotonic() - began >= SLOW
+
+
+@both_roles
+@pytest.mark.parametrize("close_timeout", [DEADLINE, None])
+def test_a_peer_that_does_not_end_tcp_is_not_waited_for_long(role: Any, close_timeout: float | None) -> None:
+    with raw_pair(role, close_timeout=close_timeout) as (ws, peer):
+        peer.send_frame(CLOSE, close_frame(3000, "done"))
+        assert ended(ws) == (3000, "done", "remote")
+        assert peer.read_frame() == RawFrame(CLOSE, close_frame(3000, "done"))
+        assert peer.read_frame() is None
 
 
 @both_roles
@@ -339,6 +349,17 @@ def test_abort(role: Any) -> None:
         ws.abort()
         ws.close()
         assert ws.state is State.CLOSED
+        peer.sock.close()
+
+
+@both_roles
+def test_abort_gives_back_the_socket_while_nobody_reads(role: Any) -> None:
+    with raw_pair(role) as (ws, peer):
+        peer.send_frame(TEXT, b"unread")
+        ws.abort()
+        assert ws._transport.sock.fileno() == -1
+        assert ended(ws) == (1006, "dropped by abort()", "local")
+        ws.abort()
         peer.sock.close()
 
 

@@ -556,6 +556,21 @@ def test_ping_without_an_answer() -> None:
         assert ws.latency is None
 
 
+def test_ping_meets_a_broken_frame() -> None:
+    with raw_pair() as (ws, peer):
+        pinging = start(ws.ping)
+        assert peer.read_frame() is not None
+        peer.send_frame(TEXT, b"complete before it")
+        peer.send_frame(0x3)
+        peer.sock.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionClosed, match="reserved opcode 0x3"):
+            pinging.result()
+        assert ws.close_code == 1002
+        assert ws.receive() == "complete before it"
+        with pytest.raises(ConnectionClosed, match="reserved opcode 0x3"):
+            ws.receive()
+
+
 @pytest.mark.parametrize("receives", [False, True])
 def test_the_connection_ends_during_a_ping(receives: bool) -> None:
     with raw_pair() as (ws, peer):

@@ -53,7 +53,7 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
 def stuck(ends: Ends, timeout: float | None = None) -> Task:
     """A thread that writes more than the socket takes, at work."""
     writing = start(ends.writer.write, BINARY, BIG, timeout=timeout)
-    eventually(ends.writer._lock.locked)
+    eventually(lambda: ends.writer.busy)
     return writing
 
 
