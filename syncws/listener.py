@@ -33,7 +33,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How long, in seconds, the loop waits before it tries again.
 _EXHAUSTED_PAUSE = 0.1
 # For so long, in seconds, there must have been no shortage before the next one is logged.
-_EXHAUSTED_QUIET = 60.0
+_QUIET = 60.0
 
 
 class Listener(socketserver.TCPServer):
@@ -65,8 +65,7 @@ class Listener(socketserver.TCPServer):
         self._wake: socket.socket | None = None  # a byte sent here wakes it up
         self._connections: dict[ServedConnection, int] = {}  # each with the thread that serves it
         self._refusals: Refusals | None = None
-        self._refusing = False  # has been logged
-        self._exhausted_logged_until = 0.0
+        self._refusal_logged_until = self._exhausted_logged_until = 0.0
         self._file: tuple[int, int] | None = None
         self.address_family = family_of(address)
         # The handler class of socketserver is of no use here: a connection may outlive its first request.
@@ -112,7 +111,7 @@ class Listener(socketserver.TCPServer):
         # A server at its limit accepts one client whenever another has left: still the same shortage.
         if now >= self._exhausted_logged_until:
             _log.error("cannot accept connections for the moment: %s", error)
-        self._exhausted_logged_until = now + _EXHAUSTED_QUIET
+        self._exhausted_logged_until = now + _QUIET
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, _EXHAUSTED_PAUSE)
 
@@ -137,7 +136,6 @@ class Listener(socketserver.TCPServer):
             self._forget(connection)
             self._refuse(sock, f"no thread for the connection: {error}")
             return
-        self._refusing = False
         if self._stopping:
             connection.stop()
 
@@ -155,9 +153,10 @@ class Listener(socketserver.TCPServer):
 
     def _refuse(self, sock: socket.socket, reason: str) -> None:
         """Answer 503 without waiting, and log the first of a row."""
-        if not self._refusing:
-            self._refusing = True
+        now = time.monotonic()
+        if now >= self._refusal_logged_until:
             _log.error("refusing connections with 503: %s", reason)
+        self._refusal_logged_until = now + _QUIET
         if self._context is not None or self._refusals is None:
             sock.close()
         else:

@@ -254,8 +254,8 @@ def test_connection_cap(caplog: pytest.LogCaptureFixture) -> None:
         for client in clients:
             check_echo(client)
             client.close()
-    # One line each time that the cap is reached.
-    assert len(lines(caplog)) == 2
+    # One line until nobody has been refused for a while, however often a place becomes free and is taken.
+    assert len(lines(caplog)) == 1
     assert "2 connections" in lines(caplog)[0]
     assert "max_connections" in lines(caplog)[0]
 
