@@ -155,13 +155,11 @@ class Connection:
 
     # Writing.
 
-    def _write(
-        self, opcode: int, payload: bytes, seconds: float | None, *, fin: bool = True, rsv1: bool = False
-    ) -> None:
+    def _write(self, opcode: int, payload: bytes, seconds: float | None, fin: bool = True, rsv1: bool = False) -> None:
         if self._end is not None:
             raise self._closed_error()
         try:
-            written = self._writer.write(opcode, payload, fin=fin, rsv1=rsv1, timeout=seconds)
+            written = self._writer.write(opcode, payload, fin, rsv1, seconds)
         except TimeoutError:
             raise
         except OSError as error:
@@ -187,7 +185,10 @@ class Connection:
             while True:
                 item = next_item()
                 if item is None:
-                    self._fill(deadline)
+                    if self._reader.unfinished:
+                        self._fill(deadline)
+                    else:
+                        self._read(deadline)
                 elif isinstance(item, Frame):
                     self._on_control(item)
                 else:
@@ -237,6 +238,7 @@ class Connection:
             self._unfinished = (number, limit - time.monotonic())
 
     def _read(self, deadline: float | None) -> None:
+        """Do what :meth:`_fill` does, while no message is unfinished."""
         if self._gone:
             raise self._closed_error()
         try:

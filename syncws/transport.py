@@ -22,8 +22,10 @@ from typing import Any, Protocol
 
 __all__ = ["RECV_SIZE", "SocketTransport", "TLSTransport", "Transport", "remaining", "transport_for"]
 
-# How many bytes one recv() returns at the most.
+# How many bytes one recv() returns at the most, and how many it asks for at first. The less it asks for, the faster it
+# is (38 bytes: 3.6 µs for 448, 5.2 for 65536), and a thread that waits owns the memory that it has asked for.
 RECV_SIZE = 65536
+_LEAST_RECV_SIZE = 448
 
 # poll() knows no limit on descriptor numbers; select() is what Windows has.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -88,6 +90,7 @@ class _SocketBase:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self._recv_size = _LEAST_RECV_SIZE
         self._ending = threading.Lock()  # held by abort() and close(): between them the descriptor may become another's
         try:
             self.remote_address = sock.getpeername()
@@ -109,6 +112,13 @@ class _SocketBase:
     def close(self) -> None:
         with self._ending:
             self.sock.close()
+
+    def _adapt(self, received: int) -> None:
+        """Ask for more next time, or for less, by how much of what was asked for has come."""
+        if received == self._recv_size:
+            self._recv_size = min(RECV_SIZE, received * 4)
+        elif received * 16 < self._recv_size:
+            self._recv_size = max(_LEAST_RECV_SIZE, self._recv_size // 4)
 
     def _shutdown(self, how: int) -> None:
         # An error means that the connection is gone already, which is what was wanted.
@@ -135,9 +145,12 @@ class SocketTransport(_SocketBase):
         if deadline is not None:
             self._wait(_READ, deadline)
         try:
-            return self.sock.recv(RECV_SIZE)
+            data = self.sock.recv(self._recv_size)
         except TimeoutError as error:
             raise _lost(error) from None
+        if len(data) == self._recv_size or self._recv_size > _LEAST_RECV_SIZE:
+            self._adapt(len(data))
+        return data
 
     def try_send(self, data: bytes | memoryview) -> int:
         try:
@@ -183,9 +196,10 @@ class TLSTransport(_SocketBase):
             self._wait(_READ, deadline)
             return socket.socket.recv(self.sock, RECV_SIZE)
         try:
-            data: bytes = self._retry(lambda: self._tls.recv(RECV_SIZE), deadline)
+            data: bytes = self._retry(lambda: self._tls.recv(self._recv_size), deadline)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
+        self._adapt(len(data))
         return data
 
     def shutdown_write(self) -> None:

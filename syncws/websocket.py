@@ -198,7 +198,8 @@ class WebSocket(Connection):
         """
         opcode, payload = data_payload(data)
         seconds = self._options.send_timeout if isinstance(timeout, _Default) else timeout
-        self._take_sending(seconds)
+        if not self._sending.acquire(False):
+            self._wait_to_send(seconds)
         try:
             compressor = self._compressor
             if compressor is None or len(payload) < compressor.threshold:
@@ -233,7 +234,8 @@ class WebSocket(Connection):
                 "send_fragments() needs at least one piece to know text from binary; send('') sends an empty message"
             ) from None
         seconds = self._options.send_timeout if isinstance(timeout, _Default) else timeout
-        self._take_sending(seconds)
+        if not self._sending.acquire(False):
+            self._wait_to_send(seconds)
         self._fragmenting = threading.get_ident()
         try:
             self._write_fragment(opcode, payload, seconds, first=True)
@@ -265,10 +267,8 @@ class WebSocket(Connection):
             payload = self._compressor.compress_piece(payload, last=last)
         self._write(opcode, payload, seconds, fin=last, rsv1=first and self._compressor is not None)
 
-    def _take_sending(self, seconds: float | None) -> None:
-        """Take the lock that a whole message holds."""
-        if self._sending.acquire(False):
-            return
+    def _wait_to_send(self, seconds: float | None) -> None:
+        """Wait for the lock that a whole message holds, and take it."""
         if self._fragmenting == threading.get_ident():
             raise ConcurrencyError("send() within the iterable that send_fragments() is sending; collect first")
         if not self._sending.acquire(timeout=-1 if seconds is None else min(max(seconds, 0), threading.TIMEOUT_MAX)):

@@ -68,7 +68,7 @@ class FrameWriter:
         return self._lock.locked()
 
     def write(
-        self, opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, timeout: float | None = None
+        self, opcode: int, payload: bytes, fin: bool = True, rsv1: bool = False, timeout: float | None = None
     ) -> bool:
         """Write a frame and return True, or False if nothing may be written any more.
 
@@ -82,7 +82,7 @@ class FrameWriter:
                 self._send(self._take_unsent() + self._take_posted(), timeout)
             if self.ended:
                 return False
-            self._send(encode_frame(opcode, payload, fin=fin, rsv1=rsv1, key=self._new_key()), timeout)
+            self._send(encode_frame(opcode, payload, fin, rsv1, self._new_key() if self._masked else None), timeout)
         # Posted meanwhile. Nobody else may know that this waits for room in the socket, so this thread does.
         while self._posted and not self.ended and self._lock.acquire(False):
             try:
@@ -174,9 +174,10 @@ class FrameWriter:
         self.ended = True
         self._on_cut_off(reason)
 
-    def _new_key(self) -> bytes | None:
+    @staticmethod
+    def _new_key() -> bytes:
         # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
-        return secrets.token_bytes(4) if self._masked else None
+        return secrets.token_bytes(4)
 
     def _take_unsent(self) -> bytes:
         data, self._unsent = self._unsent, b""
@@ -199,4 +200,6 @@ class FrameWriter:
             self._pings.clear()
         if self.ended:
             self._on_close_sent()
-        return b"".join(encode_frame(opcode, payload, key=self._new_key()) for opcode, payload in frames)
+        return b"".join(
+            encode_frame(opcode, payload, key=self._new_key() if self._masked else None) for opcode, payload in frames
+        )

@@ -30,7 +30,7 @@ _RSV1 = 0x40
 _MASK = 0x80
 
 
-def frame_header(opcode: int, size: int, *, fin: bool = True, rsv1: bool = False, key: bytes | None = None) -> bytes:
+def frame_header(opcode: int, size: int, fin: bool = True, rsv1: bool = False, key: bytes | None = None) -> bytes:
     """Return the header of a frame, 2 to 14 bytes, ending with the masking key if there is one.
 
     :param size: payload length in bytes; RFC 6455, 5.2: the minimal number of bytes encodes it.
@@ -48,11 +48,9 @@ def frame_header(opcode: int, size: int, *, fin: bool = True, rsv1: bool = False
     return header if key is None else header + key
 
 
-def encode_frame(
-    opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, key: bytes | None = None
-) -> bytes:
+def encode_frame(opcode: int, payload: bytes, fin: bool = True, rsv1: bool = False, key: bytes | None = None) -> bytes:
     """Return a whole frame as one bytes object; see :func:`frame_header` for the parameters."""
-    header = frame_header(opcode, len(payload), fin=fin, rsv1=rsv1, key=key)
+    header = frame_header(opcode, len(payload), fin, rsv1, key)
     return header + (payload if key is None else apply_mask(payload, key))
 
 

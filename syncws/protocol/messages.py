@@ -136,7 +136,10 @@ class MessageReader:
             if item is None or isinstance(item, Frame):
                 return item
         try:
-            while (frame := self._next_frame()) is not None:
+            while True:
+                frame = self._next_frame() if self._kept else self._parser.next_frame()
+                if frame is None:
+                    return None
                 if frame.opcode >= CLOSE:
                     return self._control(frame)
                 message = self._add(frame)
@@ -145,7 +148,6 @@ class MessageReader:
         except ProtocolError:
             self._end()
             raise
-        return None
 
     def next_piece(self) -> Piece | Frame | None:
         """Return the next piece of the current message, or the next control frame.

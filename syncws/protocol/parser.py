@@ -96,7 +96,11 @@ class Parser:
         pos = self._pos
         available = len(data) - pos
         if available < 2:
-            return self._need_more()
+            if available:
+                return self._need_more()
+            self._data = b""
+            self._pos = 0
+            return None
         first = data[pos]
         second = data[pos + 1]
         opcode = first & 0x0F
