@@ -18,16 +18,19 @@ __all__ = ["Turn"]
 
 
 class Turn:
-    """A lock with waiters that may find, before it is theirs, that they need it no longer."""
+    """A lock with waiters that may find, before it is theirs, that they need it no longer.
 
-    __slots__ = ("_changed", "_eager", "_lock", "_owner", "_waiting")
+    :ivar wanted: how many threads wait for the turn that go first.
+    """
+
+    __slots__ = ("_changed", "_lock", "_owner", "_waiting", "wanted")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
         self._owner = 0  # the thread that has it
         self._waiting = 0  # threads in take() and wait()
-        self._eager = 0  # those of them that go first
+        self.wanted = 0  # those of them that go first
 
     def take_now(self) -> bool:
         """Take the turn if it is free, without waiting."""
@@ -47,16 +50,16 @@ class Turn:
         with self._changed:
             # Counted before the first try: a release that misses the count happened before that try.
             self._waiting += 1
-            self._eager += eager
+            self.wanted += eager
             try:
                 while not taken and not done():
-                    taken = (eager or not self._eager) and self.take_now()
+                    taken = (eager or not self.wanted) and self.take_now()
                     if not taken and not self._changed.wait(remaining(deadline)) and not done():
                         raise TimeoutError("timed out")
                 return taken
             finally:
                 self._waiting -= 1
-                self._eager -= eager
+                self.wanted -= eager
                 if eager and not taken:
                     self._changed.notify_all()  # whoever has let this thread go first may have been woken in vain
 
@@ -71,11 +74,6 @@ class Turn:
     def mine(self) -> bool:
         """Whether the calling thread has the turn already: it is a signal handler that has interrupted a reader."""
         return self._owner == threading.get_ident()
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a thread waits for the turn that goes first."""
-        return self._eager > 0
 
     def notify(self) -> None:
         """Let those that wait look again whether they are done."""

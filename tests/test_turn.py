@@ -52,7 +52,7 @@ def test_a_released_turn_goes_to_a_waiter(eager: bool) -> None:
     assert turn.take_now()
     waiter = take(turn, eager=eager)
     at_work(turn, 1)
-    assert turn.wanted == eager
+    assert bool(turn.wanted) == eager
     turn.release()
     assert waiter.result()
     assert not turn.take_now()

@@ -94,9 +94,9 @@ class Parser:
             return self._next_piece()
         data = self._data
         pos = self._pos
-        available = len(data) - pos
-        if available < 2:
-            if available:
+        size = len(data)
+        if size < pos + 2:
+            if size > pos:
                 return self._need_more()
             self._data = b""
             self._pos = 0
@@ -110,18 +110,18 @@ class Parser:
         pos += 2
         if length > 125:
             width = 2 if length == 126 else 8
-            if available < 2 + width:
+            if size < pos + width:
                 return self._need_more()
             length = _extended_length(data[pos : pos + width])
             pos += width
         key = b""
         if self._masked:
-            if len(data) < pos + 4:
+            if size < pos + 4:
                 return self._need_more()
             key = data[pos : pos + 4]
             pos += 4
         end = pos + length
-        if end > len(data):
+        if end > size:
             if opcode >= CLOSE:
                 return self._need_more()
             return self._begin_pieces(first, length, key, pos)

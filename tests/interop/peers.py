@@ -47,11 +47,13 @@ class Peer(ABC):
     :ivar subprotocol: agreed upon, or ``None``.
     :ivar headers: the fields of the head that this end has received, names in lower case.
     :ivar extensions: the value of ``Sec-WebSocket-Extensions`` in the 101; empty if it had none.
+    :ivar shows_reason_of_answer: the reason in the close frame that answers :meth:`close` can be seen.
     """
 
     subprotocol: str | None
     headers: Mapping[str, str]
     extensions: str
+    shows_reason_of_answer = True
 
     @abstractmethod
     def send(self, data: str | bytes) -> None: ...

@@ -38,6 +38,8 @@ class _Loop:
 
 
 class _Peer(Peer):
+    shows_reason_of_answer = False
+
     def __init__(self, loop: _Loop, ws: Any, received: Any, answered: Any, session: Any = None) -> None:
         self._loop = loop
         self._ws = ws
