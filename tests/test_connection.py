@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import logging
 import os
@@ -68,9 +69,11 @@ def fill_with_pongs(ws: WebSocket) -> int:
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
+    gc.collect()
     before = open_descriptors()
     yield
-    assert open_descriptors() == before
+    # Fewer are no fault of this test: another one before it has left a thread that has ended meanwhile.
+    eventually(lambda: open_descriptors() <= before)
 
 
 # Closing.

@@ -40,9 +40,11 @@ both_roles = pytest.mark.parametrize("role", ["server", "client"])
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
+    gc.collect()
     before = open_descriptors()
     yield
-    assert open_descriptors() == before
+    # Fewer are no fault of this test: another one before it has left a thread that has ended meanwhile.
+    eventually(lambda: open_descriptors() <= before)
 
 
 # What it is.
