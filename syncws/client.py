@@ -254,7 +254,8 @@ class _Opening:
         self.redirects_left -= 1
         if following.origin != target.origin:
             self.fields = [field for field in self.fields if field[0].lower() not in _CREDENTIALS]
-            self.server_hostname = None
+            if following.host != target.host:
+                self.server_hostname = None
             return following
         return dataclasses.replace(following, userinfo=following.userinfo or target.userinfo)
 

@@ -40,8 +40,11 @@ _log = logging.getLogger("syncws.websocket")
 _NOW = 0.0
 # How often, in seconds, a thread that waits for its turn does what the one that has it may know nothing about.
 SLICE = 0.05
-# How long, in seconds, a peer may take to end TCP when both close frames have been sent.
+# How long, in seconds, a peer may take to end TCP when both close frames have been sent; and how long, after a
+# deadline, what has arrived is still read, because a peer can keep it from ever being all.
 _LINGER = 1.0
+# Instead of the number of an unfinished message, and the seconds that may still be spent on waiting for the rest.
+_NOTHING_UNFINISHED = (-1, 0.0)
 
 
 class Connection:
@@ -61,8 +64,8 @@ class Connection:
         self._turn = Turn()
         self._receiving = False  # the turn is taken by receive() or receive_stream()
         self._pings = Pings(self._turn)
-        self._unfinished = (-1, 0.0)  # number of an unfinished message, and the seconds that may be spent on waiting
-        self._state_lock = threading.Lock()  # guards the three below; never held while waiting
+        self._unfinished = _NOTHING_UNFINISHED
+        self._state_lock = threading.RLock()  # guards the three below, a signal handler's way to it too
         self._state = next_state(State.CONNECTING, Event.OPENED)
         self._end: tuple[int, str, Initiator] | None = None  # how it ended, as soon as that is known
         self._cause: ProtocolError | None = None  # the rule that the peer broke
@@ -74,7 +77,8 @@ class Connection:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection and wait until it is closed, at most ``close_timeout``. Any thread; idempotent.
 
-        In a signal handler that has interrupted this connection's ``receive()`` it does not wait.
+        In a signal handler that has interrupted this connection's ``receive()`` or ``send()`` it does not wait; a peer
+        that does not answer has to be dropped with :meth:`abort` then.
 
         Messages that nobody has received by then are dropped. A ``receive()`` that is running in another thread
         returns what the peer sent before its close frame, then raises ``ConnectionClosed``.
@@ -85,8 +89,8 @@ class Connection:
         :raises ValueError: a code that must not be sent, a reason that is too long.
         """
         self.begin_close(code, reason)
-        if self._turn.mine:
-            return  # in a signal handler: the receive() that it interrupted goes on, and ends the connection
+        if self._turn.mine or self._writer.mine:
+            return  # in a signal handler: what it has interrupted goes on, and ends the connection
         try:
             if self._take_turn(self._closing_deadline(), lambda: self._gone):
                 self._read_to_the_end()
@@ -94,7 +98,8 @@ class Connection:
             self._drop(f"the closing handshake was not complete after {self._options.close_timeout} s")
             # The thread in receive() wakes up and ends the connection, or leaves that to this one.
             if self._turn.take(None, lambda: self._gone):
-                self._read_to_the_end()
+                self._give_back()
+                self._turn.release()
 
     def begin_close(self, code: int = 1000, reason: str = "") -> None:
         """Send the close frame without waiting for anything; ``close()`` or ``receive()`` do the rest. Any thread.
@@ -116,13 +121,10 @@ class Connection:
     def abort(self) -> None:
         """Drop the TCP connection now, without a close frame; threads that wait inside wake up. Any thread."""
         self._drop("dropped by abort()")
-        # Whoever reads finds the end and gives back the socket; while nobody does, this thread has to. It must not
-        # wait for a writer, which may be the code that a signal handler has interrupted to call this.
+        # Whoever reads gives back the socket, or else this thread; a writer may be what this signal handler interrupts.
         if not self._writer.busy and self._turn.take_now():
-            try:
-                self._give_back()
-            finally:
-                self._turn.release()
+            self._give_back()
+            self._turn.release()
 
     def _drop(self, reason: str) -> None:
         self._lost(reason, "local")
@@ -151,6 +153,7 @@ class Connection:
         assert self._end is not None
         error = ConnectionClosed(*self._end)
         error.__cause__ = self._cause
+        error.websocket = self
         return error
 
     # Writing.
@@ -241,6 +244,9 @@ class Connection:
         """Do what :meth:`_fill` does, while no message is unfinished."""
         if self._gone:
             raise self._closed_error()
+        if deadline is not None and time.monotonic() > deadline + _LINGER:
+            raise TimeoutError("timed out")
+        self._unfinished = _NOTHING_UNFINISHED
         try:
             data = self._read_and_flush(deadline) if self._writer.unsent else self._transport.recv(deadline)
         except TimeoutError:
@@ -298,11 +304,14 @@ class Connection:
 
         :raises TimeoutError: no close frame in time.
         """
+        deadline = self._closing_deadline()
+        if deadline is not None:
+            deadline = max(deadline, time.monotonic())  # it may have passed long ago: read what has arrived since
         try:
             while not self._gone:
                 item = self._reader.next_piece()
                 if item is None:
-                    self._fill(self._closing_deadline())
+                    self._fill(deadline)
                 elif isinstance(item, Frame):
                     self._on_control(item)
         except ProtocolError as error:

@@ -72,7 +72,10 @@ class ConnectionClosed(SyncwsError):
         was received, the connection was lost.
     :param reason: the close reason, or a description of what was lost.
     :param initiator: ``"local"`` or ``"remote"``: the side that ended the connection.
+    :ivar websocket: the :class:`~syncws.WebSocket` that is over, for programs that have several.
     """
+
+    websocket: object | None = None
 
     def __init__(self, code: int, reason: str = "", initiator: Initiator = "remote") -> None:
         super().__init__(code, reason, initiator)

@@ -14,7 +14,7 @@ from .protocol.deflate import Deflate
 from .protocol.fields import check_fields, check_subprotocols
 from .protocol.origins import Origins, check_origins
 
-__all__ = ["Options"]
+__all__ = ["Options", "check_seconds"]
 
 # Sizes and counts: at least this much, or the protocol cannot work.
 _LEAST = {"max_message_size": 0, "max_fragments": 1}
@@ -97,6 +97,16 @@ class Options:
             if name not in names:
                 raise TypeError(f"there is no option {name!r}; the options are {', '.join(names)}")
         return dataclasses.replace(self, **options) if options else self
+
+
+def check_seconds(name: str, value: float | None) -> float | None:
+    """Return a number of seconds that a person has given, or ``None``.
+
+    :raises TypeError: it is neither.
+    """
+    if value is not None and not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    return value
 
 
 def _check_number(name: str, value: object, types: type | tuple[type, ...], least: int) -> None:

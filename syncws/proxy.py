@@ -114,8 +114,8 @@ def open_tunnel(sock: socket.socket, proxy: Proxy, host: str, port: int, deadlin
         return socket.socket(fileno=line.detach())
     except python_socks.ProxyTimeoutError:
         raise TimeoutError("timed out") from None
-    except python_socks.ProxyError as error:
-        status = error.error_code if protocol == "HTTP" else None
+    except (python_socks.ProxyError, UnicodeDecodeError) as error:  # the latter: a name in the proxy's answer
+        status = getattr(error, "error_code", None) if protocol == "HTTP" else None
         raise HandshakeError(
             f"the proxy {proxy} did not connect to {host}:{port}: {str(error)[:120]!r}", status=status or 0
         ) from None

@@ -23,7 +23,7 @@ from typing import Final, Literal
 
 from .connection import SLICE, Connection
 from .errors import ConcurrencyError, ConnectionClosed, ProtocolError
-from .options import Options
+from .options import Options, check_seconds
 from .protocol.codes import CONTINUATION
 from .protocol.deflate import compressor_for, inflater_for
 from .protocol.frames import data_payload
@@ -148,8 +148,8 @@ class WebSocket(Connection):
         """Return an iterator over the pieces of the next message, for what does not fit in memory.
 
         There is at least one piece; all of them are ``str`` for text, ``bytes`` for binary. ``max_message_size``
-        does not apply; a piece has at most 64 KiB. If the loop is left early, the next ``receive()`` skips the rest
-        of the message.
+        does not apply; a piece has at most 64 KiB, except that what a ``receive()`` that timed out has gathered is
+        one. If the loop is left early, the next ``receive()`` skips the rest of the message.
 
         :param timeout: seconds to wait for each piece; ``None``: for ever.
         :raises: as :meth:`receive`, while iterating.
@@ -197,7 +197,7 @@ class WebSocket(Connection):
             another thread was sending all the time, nothing of this message was sent and the connection stays.
         """
         opcode, payload = data_payload(data)
-        seconds = self._options.send_timeout if isinstance(timeout, _Default) else timeout
+        seconds = self._options.send_timeout if isinstance(timeout, _Default) else check_seconds("timeout", timeout)
         if not self._sending.acquire(False):
             self._wait_to_send(seconds)
         try:
@@ -233,7 +233,7 @@ class WebSocket(Connection):
             raise ValueError(
                 "send_fragments() needs at least one piece to know text from binary; send('') sends an empty message"
             ) from None
-        seconds = self._options.send_timeout if isinstance(timeout, _Default) else timeout
+        seconds = self._options.send_timeout if isinstance(timeout, _Default) else check_seconds("timeout", timeout)
         if not self._sending.acquire(False):
             self._wait_to_send(seconds)
         self._fragmenting = threading.get_ident()
@@ -341,5 +341,6 @@ class WebSocket(Connection):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        """Close with 1000; with 1011 if an exception that is not ConnectionClosed leaves the block."""
-        self.close(1000 if error is None or isinstance(error, ConnectionClosed) else 1011)
+        """Close with 1000; with 1011 if an exception leaves the block that is not the end of this connection."""
+        ended = isinstance(error, ConnectionClosed) and error.websocket is self
+        self.close(1000 if error is None or ended else 1011)

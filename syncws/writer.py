@@ -33,7 +33,7 @@ class FrameWriter:
 
     __slots__ = (
         "_close", "_due", "_lock", "_masked", "_on_close_sent", "_on_cut_off", "_pings", "_pong", "_posted",
-        "_transport", "_unsent", "ended",
+        "_transport", "_unsent", "_waits", "ended",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,7 @@ class FrameWriter:
         self._on_cut_off = on_cut_off
         self._lock = threading.Lock()
         self._unsent = b""  # guarded by _lock: bytes that follow what the transport has taken
+        self._waits = 0  # the thread that waits for room in write()
         self._due = threading.Lock()  # guards what is posted, below
         self._posted = False  # something is
         self._pong: bytes | None = None
@@ -66,6 +67,11 @@ class FrameWriter:
     def busy(self) -> bool:
         """Whether a thread is writing at the moment: any, or the one that a calling signal handler has interrupted."""
         return self._lock.locked()
+
+    @property
+    def mine(self) -> bool:
+        """Whether the calling thread waits in :meth:`write` already: it is a signal handler."""
+        return self._waits == threading.get_ident()
 
     def write(
         self, opcode: int, payload: bytes, fin: bool = True, rsv1: bool = False, timeout: float | None = None
@@ -158,7 +164,11 @@ class FrameWriter:
             sent = self._transport.try_send(data)
             if sent < len(data):
                 deadline = None if timeout is None else time.monotonic() + timeout
-                self._transport.send_all(memoryview(data)[sent:], deadline)
+                self._waits = threading.get_ident()
+                try:
+                    self._transport.send_all(memoryview(data)[sent:], deadline)
+                finally:
+                    self._waits = 0
         except TimeoutError:
             reason = f"the peer has not read for {timeout} s, so the connection has been dropped"
             self._cut_off(reason)

@@ -615,6 +615,15 @@ def test_redirect_from_ws_to_wss(authority: trustme.CA, client_context: ssl.SSLC
             assert_works(connect(uri, max_redirects=1, ssl=client_context, server_hostname="first.example"))
 
 
+def test_redirect_to_wss_on_the_same_host_keeps_the_name(authority: trustme.CA, client_context: ssl.SSLContext) -> None:
+    with (
+        peer(ssl=server_context(authority, "server.example")) as (host, secure),
+        redirecting(301, f"wss://{host}:{secure}/end") as port,
+    ):
+        uri = f"ws://{host}:{port}/"
+        assert_works(connect(uri, max_redirects=1, ssl=client_context, server_hostname="server.example"))
+
+
 def test_redirect_from_wss_to_ws_is_refused(authority: trustme.CA, client_context: ssl.SSLContext) -> None:
     with (
         redirecting(302, "ws://localhost/", ssl=server_context(authority, "localhost")) as port,

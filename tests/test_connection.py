@@ -21,6 +21,7 @@ from peers import (
     Kind,
     RawFrame,
     RawPeer,
+    Task,
     eventually,
     open_descriptors,
     pair,
@@ -335,6 +336,82 @@ def test_a_signal_handler_closes_the_connection_that_it_interrupts() -> None:
             interrupting.result()
         finally:
             signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_handler_closes_the_connection_on_which_it_interrupts_a_send() -> None:
+    with raw_pair(buffer=4096, close_timeout=None, send_timeout=None) as (ws, peer):
+        before = signal.signal(signal.SIGUSR1, lambda *_: ws.close(1001))
+        try:
+
+            def interrupt() -> None:
+                eventually(lambda: ws._writer._waits)
+                os.kill(os.getpid(), signal.SIGUSR1)
+                eventually(lambda: ws.closed)
+                assert peer.read_frame() == RawFrame(BINARY, BIG)
+                assert peer.read_frame() == RawFrame(CLOSE, close_frame(1001))
+                peer.send_frame(CLOSE, close_frame(1001))
+                peer.sock.shutdown(socket.SHUT_WR)
+
+            interrupting = start(interrupt)
+            ws.send(BIG)
+            assert ended(ws) == (1001, "", "local")
+            interrupting.result()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+
+def flood(peer: RawPeer, opcode: int) -> Task:
+    """A thread that sends frames for as long as the connection takes them."""
+
+    def send() -> None:
+        frames = peer.frame(opcode) * 5000
+        with contextlib.suppress(OSError):
+            while True:
+                peer.send(frames)
+
+    return start(send)
+
+
+def test_a_peer_that_never_stops_sending_does_not_hold_up_a_timeout() -> None:
+    with raw_pair() as (ws, peer):
+        flooding = flood(peer, PING)
+        with pytest.raises(TimeoutError, match=r"no message within 0\.1 s"):
+            ws.receive(timeout=0.1)
+        assert not ws.closed
+        ws.abort()
+        flooding.result()
+
+
+@pytest.mark.parametrize("close_timeout", [DEADLINE, None])
+def test_the_peer_ends_tcp_instead_of_answering_the_close_frame(close_timeout: float | None) -> None:
+    with raw_pair(close_timeout=close_timeout) as (ws, peer):
+        closing = start(ws.close)
+        assert peer.read_frame() == RawFrame(CLOSE, close_frame())
+        peer.sock.shutdown(socket.SHUT_WR)
+        closing.result()
+        assert ended(ws) == (1006, "the peer ended the TCP connection without a close frame", "local")
+
+
+def test_a_peer_that_never_stops_sending_does_not_hold_up_a_close() -> None:
+    with raw_pair(close_timeout=0.1) as (ws, peer):
+        flooding = flood(peer, TEXT)
+        ws.close(3000)
+        assert ended(ws) == (1006, "the closing handshake was not complete after 0.1 s", "local")
+        flooding.result()
+
+
+def test_control_frames_in_pieces_are_not_an_unfinished_message() -> None:
+    with raw_pair(message_timeout=0.3) as (ws, peer):
+        receiving = start(ws.receive)
+        ping = peer.frame(PING, b"hello")
+        for _ in range(6):
+            peer.send(ping[:4])
+            eventually(lambda: ws._reader.unfinished)
+            time.sleep(0.1)  # what is measured is the time that passes here
+            peer.send(ping[4:])
+            assert peer.read_frame() == RawFrame(PONG, b"hello")
+        peer.send_frame(TEXT, b"done")
+        assert receiving.result() == "done"
 
 
 @both_roles

@@ -207,6 +207,19 @@ def test_wrong_password(scheme: str, status: int, message: str) -> None:
         assert sock.fileno() == -1
 
 
+def test_a_proxy_whose_answer_has_a_name_that_is_not_utf8() -> None:
+    def answer(sock: socket.socket) -> None:
+        sock.recv(100)
+        sock.sendall(b"\x05\x00")
+        sock.recv(100)
+        sock.sendall(b"\x05\x00\x00\x03\x02\xff\xff\x7a\x7a")
+
+    with scripted(answer) as port:
+        with pytest.raises(HandshakeError, match=r"did not connect to server:80: .*utf-8") as caught:
+            open_tunnel(connected(port), Proxy("socks5h", "127.0.0.1", port), "server", 80, soon())
+        assert caught.value.status == 0
+
+
 def test_bytes_behind_the_answer_belong_to_the_tunnel() -> None:
     def answer(sock: socket.socket) -> None:
         assert read_head(sock).startswith("CONNECT server:80 HTTP/1.1\r\nHost: server:80\r\n")

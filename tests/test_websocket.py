@@ -173,8 +173,19 @@ def test_iteration_raises(code: int | None) -> None:
         assert caught.value.code == (code or 1006)
 
 
+def test_the_end_of_a_connection_says_which_one_ended() -> None:
+    with raw_pair("server") as (ws, peer):
+        with pytest.raises(ConnectionClosed) as caught, ws:
+            ws.begin_close()
+            ws.send("too late")
+        assert caught.value.websocket is ws
+        assert peer.read_frame() == RawFrame(CLOSE, (1000).to_bytes(2, "big"))
+
+
 @pytest.mark.parametrize(
-    ("error", "code"), [(None, 1000), (RuntimeError("mine"), 1011), (ConnectionClosed(1006), 1000)], ids=str
+    ("error", "code"),
+    [(None, 1000), (RuntimeError("mine"), 1011), (ConnectionClosed(1000, "of another connection"), 1011)],
+    ids=str,
 )
 def test_leaving_a_with_block_closes(error: Exception | None, code: int) -> None:
     with raw_pair("server") as (ws, peer):
@@ -314,6 +325,15 @@ def test_wrong_fragments_before_anything_is_sent(pieces: Any, error: type[Except
         with pytest.raises(error, match=text):
             server.send_fragments(pieces)
         server.send("still open")
+        assert client.receive() == "still open"
+
+
+def test_a_timeout_of_another_type_is_found_before_anything_is_sent() -> None:
+    with pair() as (server, client):
+        for wrong in (lambda: server.send("x", timeout="1"), lambda: server.send_fragments(["x"], timeout=b"1")):
+            with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not"):
+                wrong()
+        server.send("still open", timeout=1)
         assert client.receive() == "still open"
 
 

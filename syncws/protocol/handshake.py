@@ -44,8 +44,8 @@ __all__ = [
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _VERSION = "13"  # RFC 6455, 4.1
-# The base64 of 16 bytes: the last of 22 digits carries two bits, and its four spare bits are zero (RFC 4648, 3.5).
-_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
+# The base64 of 16 bytes. The four spare bits of the last digit need not be zero; RFC 6455, 4.1 has such a key.
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 # RFC 9110, 15.5.22 and 7.8: a 426 MUST name the protocol in Upgrade, and whoever sends Upgrade MUST list it here.
 _UPGRADE_FIELDS = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
 # RFC 9112, 3.2.2: the absolute form of a request target.
