@@ -21,7 +21,7 @@ from .transport import Transport
 from .websocket import WebSocket
 from .wsgi_environ import make_environ
 from .wsgi_input import RequestBody, input_stream
-from .wsgi_response import Response
+from .wsgi_response import FileWrapper, Response
 
 __all__ = ["EXCHANGE_KEY", "Exchange", "WSGIApp"]
 
@@ -77,7 +77,9 @@ class Exchange:
             return False
         if error is not None:
             self._answer_error(error)
-        return self._response.keep_alive and self._body.drain(_MAX_UNREAD)
+        # After a write that failed, the client may have a part of it: what came next would be taken for the rest.
+        intact = self._response.failure is None
+        return self._response.keep_alive and intact and self._body.drain(_MAX_UNREAD)
 
     def upgrade(self, options: Mapping[str, Any]) -> WebSocket:
         """Answer the request with the 101; see :func:`syncws.upgrade`."""
@@ -122,6 +124,11 @@ class Exchange:
         only = isinstance(result, (list, tuple)) and len(result) == 1
         # A generator may upgrade while it runs; it runs to its end, and what it yields is dropped.
         for piece in result:
+            if isinstance(result, FileWrapper):
+                # PEP 3333: of a file that is longer than the Content-Length, no more than that is sent.
+                piece = self._response.fitting(piece)
+                if not piece:
+                    break
             self._response.write(piece, only=only)
         self._response.finish()
 

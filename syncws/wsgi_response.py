@@ -137,6 +137,10 @@ class Response:
         else:
             self._transmit(head, data)
 
+    def fitting(self, data: bytes) -> bytes:
+        """Return as much of ``data`` as the Content-Length has room for; all of it, if there is none."""
+        return data if self._length is None else data[: max(0, self._length - self._sent)]
+
     def finish(self) -> None:
         """Complete the response: send a head that is still to be sent, and the end of a chunked body.
 

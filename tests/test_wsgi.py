@@ -156,6 +156,44 @@ def test_file_wrapper() -> None:
     assert file.closed
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("length", [0, 999, 1000, 1500, 2500])
+def test_file_wrapper_of_a_file_longer_than_the_content_length(method: str, length: int) -> None:
+    def send_file(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        start_response("200 OK", [PLAIN, ("Content-Length", str(length))])
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"a" * 2500), 1000)
+
+    with serving(send_file) as (client, _):
+        client.send(get(method=method), get("/", "Connection: close", method=method))
+        for _ in range(2):
+            status, headers = client.read_head()[:2]
+            assert (status, headers["content-length"]) == (200, str(length))
+            assert client.read(length if method == "GET" else 0) == b"a" * (length if method == "GET" else 0)
+        assert client.read_to_end() == b""
+
+
+def test_no_keep_alive_after_a_write_that_failed() -> None:
+    size = 20_000_000
+    given_up = threading.Event()
+    calls = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        calls.append(environ["PATH_INFO"])
+        write = start_response("200 OK", [PLAIN, ("Content-Length", str(size))])
+        with pytest.raises(TimeoutError):
+            write(bytes(size))
+        given_up.set()
+        return []
+
+    with serving(app, send_timeout=0.1) as (client, _):
+        client.send(get("/1"), get("/2"))
+        assert given_up.wait(DEADLINE)
+        assert client.read_head()[0] == 200
+        # What follows the part that was sent would be taken for the rest of it.
+        assert set(client.read_to_end()) == {0}
+    assert calls == ["/1"]
+
+
 def test_iterable_is_closed() -> None:
     closed = []
 

@@ -195,6 +195,24 @@ def test_length_that_does_not_fit() -> None:
     assert not response.started
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_fits_into_the_content_length(method: str) -> None:
+    response, _ = respond(method)
+    response.start_response("200 OK", [TEXT])
+    assert response.fitting(b"abc") == b"abc"
+    response, _ = respond(method)
+    response.start_response("200 OK", [("Content-Length", "5")])
+    assert response.fitting(b"abcdef") == b"abcde"
+    response.write(b"abc")
+    assert response.fitting(b"def") == b"de"
+    response.write(b"de")
+    assert response.fitting(b"f") == b""
+    if method == "HEAD":
+        response.write(b"too much, and not sent")
+        assert response.fitting(b"abc") == b""
+    response.finish()
+
+
 def test_no_start_response() -> None:
     response, _ = respond()
     with pytest.raises(RuntimeError, match="did not call start_response"):
