@@ -4,8 +4,9 @@
 given back; nothing that a client does makes it raise. :meth:`~ServedConnection.stop` and
 :meth:`~ServedConnection.abort` may be called from any thread, at any time, any number of times.
 
-What an application lets escape ends here: :class:`~syncws.errors.ConnectionClosed` is the ordinary end of a handler
-(a debug line), any other exception closes the WebSocket with 1011 and is logged once, with its traceback.
+What an application lets escape ends here: the :class:`~syncws.errors.ConnectionClosed` of its WebSocket is the ordinary
+end of a handler (a debug line). Any other exception, that of another connection too, closes the WebSocket with 1011 and
+is logged once, with its traceback.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class ServedConnection(ABC):
 
 def end_websocket(ws: WebSocket, error: BaseException | None) -> None:
     """Close a WebSocket whose handler has returned or raised ``error``, and log what has to be."""
-    if error is None or isinstance(error, ConnectionClosed):
+    # Not the end of another connection, such as one that the handler has opened itself: that is a failure like others.
+    if error is None or (isinstance(error, ConnectionClosed) and error.websocket is ws):
         if error is not None:
             _log.debug("handler of %s from %s ended: %s", ws.path, ws.remote_address, error)
         ws.close()

@@ -190,7 +190,7 @@ def test_abort_drops_a_websocket() -> None:
     ("error", "code", "level"),
     [
         (None, 1000, None),
-        (ConnectionClosed(1006), 1000, "DEBUG"),
+        (ConnectionClosed(1006), 1011, "ERROR"),  # of a connection that is none of the server's
         (ValueError("secret"), 1011, "ERROR"),
         (SystemExit(1), 1011, "ERROR"),
     ],
@@ -212,6 +212,28 @@ def test_end_of_a_websocket(
             client.close()
     assert [record.levelname for record in caplog.records] == ([level] if level else [])
     assert all((record.exc_info is not None) == (level == "ERROR") for record in caplog.records)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "foreign"])
+def test_end_of_a_websocket_whose_connection_is_closed(own: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "syncws")
+    with pair() as (sock, client), pair() as (other_sock, other_client):
+        client.send(ws_request("/chat"))
+        ws = accept_on(SocketTransport(sock), Options(), None)
+        other_client.send(ws_request("/upstream"))
+        other = accept_on(SocketTransport(other_sock), Options(), None)
+        error = ConnectionClosed(1006)
+        error.websocket = ws if own else other
+        with Running(lambda: end_websocket(ws, error)):
+            assert client.read_head()[0] == 101
+            opcode, payload = client.read_frame()
+            assert (opcode, int.from_bytes(payload[:2], "big")) == (CLOSE, 1000 if own else 1011)
+            client.send(frame(CLOSE, payload[:2]))
+            client.close()
+        other.abort()
+    [record] = caplog.records
+    assert record.levelname == ("DEBUG" if own else "ERROR")
+    assert (record.exc_info is None) == own
 
 
 @pytest.mark.parametrize(("status", "level"), [(403, "WARNING"), (400, "INFO"), (0, "INFO")])

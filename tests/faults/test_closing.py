@@ -59,7 +59,9 @@ def test_unread_input_does_not_destroy_the_close_frame(entrance: Entrance, tls: 
             with ws:
                 pass
         elif ending == "raise":
-            raise syncws.ConnectionClosed(1000)
+            closed = syncws.ConnectionClosed(1000)
+            closed.websocket = ws
+            raise closed
 
     contexts = server_and_client_contexts()
     with (
