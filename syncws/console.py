@@ -161,6 +161,8 @@ def _greeting(ws: WebSocket) -> str:
 
 
 def _show(message: str | bytes) -> None:
+    if sys.stdout is None:  # the process was started without one
+        return
     on_terminal = sys.stdout.isatty()
     if isinstance(message, bytes):
         line = f"({len(message)} bytes) {message.hex(' ')}"

@@ -104,6 +104,11 @@ def test_help(command: list[str]) -> None:
         (["serve", ":app"], "write MODULE:APP"),
         (["serve", "missing:app"], "cannot import 'missing': ModuleNotFoundError: No module named 'missing'"),
         (["serve", "broken:app"], "cannot import 'broken': ZeroDivisionError: division by zero"),
+        (["serve", "leaving:app"], "cannot import 'leaving': SystemExit: 3 ("),
+        (["serve", "silent:app"], "cannot import 'silent': SystemExit ("),
+        (["demo", "--host", "é..x"], "cannot listen on ('é..x', 8000): "),
+        (["serve", "hello:app", "--bind", "é..x:0"], "cannot listen on ('é..x', 0): "),
+        (["serve", "hello:app", "--bind", "unix:"], "the path of the Unix socket is missing: write unix:PATH"),
         (["serve", "hello:missing"], "there is no 'missing' in 'hello'"),
         (["serve", "hello:number"], "hello:number is not a WSGI app: an object of type int cannot be called"),
         (["serve", "hello:app", "--bind", "8000"], "write HOST:PORT, [IPV6]:PORT or unix:PATH, not '8000'"),
@@ -123,6 +128,8 @@ def test_help(command: list[str]) -> None:
 )
 def test_arguments_that_cannot_work(hello: Path, arguments: list[str], words: str) -> None:
     (hello / "broken.py").write_text("\n1 / 0\n")
+    (hello / "leaving.py").write_text("import sys\nsys.exit(3)\n")
+    (hello / "silent.py").write_text("import sys\nsys.exit()\n")
     result = run(*arguments, cwd=hello)
     assert result.returncode == 2
     assert result.stdout == ""
@@ -133,6 +140,11 @@ def test_arguments_that_cannot_work(hello: Path, arguments: list[str], words: st
 def test_error_of_an_app_names_the_line(hello: Path) -> None:
     (hello / "broken.py").write_text("\n1 / 0\n")
     assert f"({hello / 'broken.py'}, line 2)" in run("serve", "broken:app", cwd=hello).stderr
+
+
+def test_module_that_is_missing_is_at_no_place(hello: Path) -> None:
+    errors = run("serve", "missing:app", cwd=hello).stderr
+    assert errors == "syncws serve: error: cannot import 'missing': ModuleNotFoundError: No module named 'missing'\n"
 
 
 def test_whole_traceback_is_there_for_who_asks(hello: Path) -> None:

@@ -158,6 +158,14 @@ def test_no_input_at_all(echo: Server) -> None:
     assert (result.returncode, result.stderr) == (0, "connected\nclosed by this side with 1000\n")
 
 
+def test_no_output_at_all(echo: Server) -> None:
+    command = [sys.executable, "-m", "syncws", "connect", echo.url]
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], input="hello\n", capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (result.returncode, result.stderr) == (0, "connected\nclosed by this side with 1000\n")
+
+
 def test_reader_of_the_output_goes_away() -> None:
     def talk(ws: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):

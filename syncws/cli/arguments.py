@@ -146,6 +146,8 @@ def _port(text: str) -> int:
 
 def _address(text: str) -> tuple[str, int] | str:
     if text.startswith("unix:"):
+        if text == "unix:":
+            raise argparse.ArgumentTypeError("the path of the Unix socket is missing: write unix:PATH")
         return text.removeprefix("unix:")
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):

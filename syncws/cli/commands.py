@@ -154,10 +154,12 @@ def _import_app(name: str) -> WSGIApp:
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a module can fail in any way when it is imported
+    except (Exception, SystemExit) as error:  # a module can fail in any way when it is imported
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f" ({frame.filename}, line {frame.lineno})"
-        raise Failure(f"cannot import {module_name!r}: {type(error).__name__}: {error}{place}", 2) from error
+        # The import machinery itself says nothing to anybody.
+        place = "" if frame.filename.startswith("<frozen") else f" ({frame.filename}, line {frame.lineno})"
+        what = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise Failure(f"cannot import {module_name!r}: {what}{place}", 2) from error
     try:
         app: WSGIApp = operator.attrgetter(path)(module)
     except AttributeError as error:
@@ -179,6 +181,8 @@ def _run_server(
         server = server_class(address, serves, **options)
     except ValueError as error:
         raise Failure(str(error), 2) from error
+    except TypeError as error:  # of bind(): a host that cannot be a name
+        raise Failure(f"cannot listen on {address!r}: {error}", 2) from error
     except OSError as error:
         where = address if isinstance(address, str) else "{}:{}".format(*address)
         raise Failure(f"cannot listen on {where}: {error.strerror or error}", 1) from error
