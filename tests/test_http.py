@@ -264,6 +264,13 @@ def test_other_transfer_codings_are_501() -> None:
     assert "gzip" in error.message
 
 
+@pytest.mark.parametrize("fields", [b"", b"Connection: Upgrade\r\nUpgrade: x\r\n"])
+@pytest.mark.parametrize("value", [b"", b",", b" , ,"])
+def test_transfer_encoding_without_a_coding_is_not_no_body(value: bytes, fields: bytes) -> None:
+    error = refused(GET + fields + b"Transfer-Encoding: " + value + b"\r\n\r\n")
+    assert error.status in (400, 501)
+
+
 @pytest.mark.parametrize(("first", "hint"), [(b"\x16\x03\x01", "it looks like TLS"), (b"\x00", "byte 0x00")])
 def test_what_cannot_become_a_head_is_refused_at_its_first_byte(first: bytes, hint: str) -> None:
     pieces = iter([b"\r\n", first])
