@@ -18,6 +18,7 @@ import time
 from abc import abstractmethod
 from typing import Any
 
+from .accept import deadline_after
 from .addresses import Address, family_of, remove_socket_file, remove_stale_socket, socket_file
 from .http import text_response
 from .refusals import Refusals
@@ -39,6 +40,9 @@ _QUIET = 60.0
 class Listener(socketserver.TCPServer):
     """A server on a TCP or Unix socket, with a thread for each connection.
 
+    The with-statement ends with :meth:`shutdown` and :meth:`server_close`, so that an exception, such as that of
+    Ctrl-C, which ends ``serve_forever()`` in its block, ends the connections as it should.
+
     :param address: ``(host, port)``; a host with a colon is an IPv6 address; a str is the path of a Unix socket.
     :param context: for TLS.
     :param max_connections: how many connections there may be; one more is refused with 503 (over TLS: closed).
@@ -59,8 +63,10 @@ class Listener(socketserver.TCPServer):
         self._context = context
         self._max_connections = max_connections
         self._shutdown_timeout = shutdown_timeout
-        self._changed = threading.Condition()  # guards the next four, and tells of their changes
+        self._changed = threading.Condition()  # guards the next six, and tells of their changes
         self._stopping = False
+        self._give_up: float | None = None  # when shutdown() drops what is left
+        self._dropped: set[ServedConnection] = set()
         self._accepting: int | None = None  # the thread in serve_forever()
         self._wake: socket.socket | None = None  # a byte sent here wakes it up
         self._connections: dict[ServedConnection, int] = {}  # each with the thread that serves it
@@ -76,6 +82,12 @@ class Listener(socketserver.TCPServer):
         """Return what serves a new connection."""
 
     # socketserver's hooks.
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.shutdown()
+        finally:
+            self.server_close()
 
     def server_bind(self) -> None:
         """Bind the socket; a Unix socket's file that was left behind by a process that has ended is replaced."""
@@ -152,15 +164,17 @@ class Listener(socketserver.TCPServer):
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     def _refuse(self, sock: socket.socket, reason: str) -> None:
-        """Answer 503 without waiting, and log the first of a row."""
+        """Answer 503 without waiting, or just close, and log the first of a row."""
+        # Over TLS, nothing can be said before the handshake.
+        refusals = self._refusals if self._context is None else None
         now = time.monotonic()
         if now >= self._refusal_logged_until:
-            _log.error("refusing connections with 503: %s", reason)
+            _log.error("refusing connections%s: %s", "" if refusals is None else " with 503", reason)
         self._refusal_logged_until = now + _QUIET
-        if self._context is not None or self._refusals is None:
+        if refusals is None:
             sock.close()
         else:
-            self._refusals.add(sock, text_response(503, "The server is busy; try again later.", ""))
+            refusals.add(sock, text_response(503, "The server is busy; try again later.", ""))
 
     # The connections.
 
@@ -195,6 +209,8 @@ class Listener(socketserver.TCPServer):
             with self._changed:
                 if self._accepting is not None:
                     raise RuntimeError("serve_forever() is running in another thread")
+                if self._stopping:
+                    return
                 self._accepting, self._wake, self._refusals = threading.get_ident(), wake, refusals
             try:
                 # A client may be gone again before it is accepted; accept() must not wait for the next one.
@@ -204,6 +220,8 @@ class Listener(socketserver.TCPServer):
                 self._loop(selector, refusals, poll_interval)
             finally:
                 with self._changed:
+                    if self._stopping:
+                        self._stop_listening()
                     self._accepting = self._wake = self._refusals = None
                     self._changed.notify_all()
 
@@ -232,15 +250,21 @@ class Listener(socketserver.TCPServer):
             self.handle_error(request, client_address)
             self.shutdown_request(request)
 
+    def _stop_listening(self) -> None:
+        # Whoever waits in the queue, or comes now, is to learn at once that nobody will accept the connection.
+        self.socket.close()
+
     def shutdown(self) -> None:
-        """Stop accepting, end all connections, and return when they are gone.
+        """Stop listening, end all connections, and return when they are gone.
 
         WebSockets are closed with 1001; requests of plain HTTP that are being served are completed; idle connections
         are dropped. Connections that are still there after ``shutdown_timeout`` are dropped too. May be called from
-        any thread, before or during ``serve_forever()``, and more than once. A connection whose handler calls it is
-        told to close, and not waited for.
+        any thread, before or during ``serve_forever()``, and more than once: the time is that of the first call. A
+        connection whose handler calls it is told to close, and not waited for.
         """
         with self._changed:
+            if not self._stopping:
+                self._give_up = deadline_after(self._shutdown_timeout)
             self._stopping = True
             self._changed.notify_all()
             if self._wake is not None:
@@ -248,13 +272,17 @@ class Listener(socketserver.TCPServer):
             # A signal handler that interrupts serve_forever() in its own thread cannot wait for it.
             if self._accepting != threading.get_ident():
                 self._changed.wait_for(lambda: self._accepting is None)
+                self._stop_listening()
             connections = list(self._connections)
         for connection in connections:
             connection.stop()
         with self._changed:
-            if self._changed.wait_for(lambda: not self._others(), self._shutdown_timeout):
+            left = None if self._give_up is None else max(0.0, self._give_up - time.monotonic())
+            if self._changed.wait_for(lambda: not self._others(), left):
                 return
-        rest = self._others()
-        _log.warning("dropping %d connections that are still open after %s s", len(rest), self._shutdown_timeout)
+            rest = set(self._others()) - self._dropped
+            self._dropped |= rest
+        if rest:
+            _log.warning("dropping %d connections that are still open after %s s", len(rest), self._shutdown_timeout)
         for connection in rest:
             connection.abort()

@@ -84,8 +84,11 @@ class WebSocketServer(Listener):
     """A server that calls ``handler(ws)`` for each WebSocket, in a thread of its own.
 
     When the handler returns, the WebSocket is closed with 1000; when it raises, with 1011, and the traceback is
-    logged. A :class:`~syncws.ConnectionClosed` that it lets escape is no error. Requests that are not the opening
-    handshake of a WebSocket are answered with the HTTP error that fits.
+    logged. A :class:`~syncws.ConnectionClosed` of this WebSocket that it lets escape is no error. Requests that are not
+    the opening handshake of a WebSocket are answered with the HTTP error that fits.
+
+    ``with server:`` ends with ``shutdown()`` and ``server_close()``: Ctrl-C in ``serve_forever()`` closes each
+    WebSocket with 1001.
 
     :param address: ``(host, port)``, port 0 for any that is free; a host with a colon is an IPv6 address; a str is
         the path of a Unix socket. A file that an ended process left there is replaced; ``server_close()`` removes it.
@@ -112,6 +115,8 @@ class WebSocketServer(Listener):
 
 class WSGIServer(Listener):
     """A server that runs a WSGI app (PEP 3333), whose requests :func:`syncws.upgrade` turns into WebSockets.
+
+    ``with server:`` ends as that of a :class:`WebSocketServer`.
 
     :param address: as for :class:`WebSocketServer`.
     :param app: the WSGI app; it is called from many threads at once.

@@ -55,7 +55,11 @@ def connect(server: Listener, context: ssl.SSLContext | None = None) -> ClientSo
         sock = socket.create_connection(address[:2])
     else:
         sock = socket.socket(socket.AF_UNIX)
-        sock.connect(address)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
     if context is not None:
         sock = context.wrap_socket(sock, server_hostname="localhost")
     return ClientSocket(sock)
@@ -260,13 +264,16 @@ def test_connection_cap(caplog: pytest.LogCaptureFixture) -> None:
     assert "max_connections" in lines(caplog)[0]
 
 
-def test_connection_cap_over_tls() -> None:
+def test_connection_cap_over_tls(caplog: pytest.LogCaptureFixture) -> None:
     server_context, client_context = tls_contexts()
     with running(WebSocketServer(LOCAL, echo, max_connections=1, ssl=server_context)) as server:
         with open_websocket(server, client_context) as client:
             with connect(server) as refused:
                 assert refused.read_to_end() == b""
             check_echo(client)
+            client.close()
+    assert len(lines(caplog)) == 1
+    assert lines(caplog)[0].startswith("refusing connections: the server has 1 connections")
 
 
 def test_no_connection_cap() -> None:
@@ -497,6 +504,78 @@ def test_shutdown_by_a_signal_handler() -> None:
                 server.serve_forever()
         finally:
             signal.signal(signal.SIGUSR1, previous)
+
+
+@pytest.mark.parametrize("path", [False, True], ids=["TCP", "Unix"])
+def test_shutdown_leaves_nobody_in_the_queue(path: bool, tmp_path: Path) -> None:
+    class Slow(WebSocketServer):
+        """Is in no hurry: clients wait in its queue."""
+
+        def service_actions(self) -> None:
+            at_work.set()
+            assert go_on.wait(DEADLINE)
+
+    at_work, go_on = threading.Event(), threading.Event()
+    socket_path = tmp_path / "socket"
+    server = Slow(str(socket_path) if path else LOCAL, echo)
+    with Running(lambda: server.serve_forever(poll_interval=0.01)):
+        assert at_work.wait(DEADLINE)
+        waiting = connect(server)
+        with Running(server.shutdown):
+            wait_until(lambda: server._stopping)
+            go_on.set()
+    with waiting, contextlib.suppress(ConnectionResetError):
+        assert waiting.read_to_end() == b""
+    with pytest.raises(ConnectionRefusedError):
+        connect(server)
+    assert socket_path.exists() == path
+    server.server_close()
+    assert not socket_path.exists()
+
+
+def test_shutdown_without_serve_forever_leaves_nobody_in_the_queue() -> None:
+    with WebSocketServer(LOCAL, echo) as server, connect(server) as waiting:
+        server.shutdown()
+        with contextlib.suppress(ConnectionResetError):
+            assert waiting.read_to_end() == b""
+        with pytest.raises(ConnectionRefusedError):
+            connect(server)
+
+
+def test_exception_in_serve_forever_ends_the_with_statement_with_shutdown(caplog: pytest.LogCaptureFixture) -> None:
+    class Interrupted(WebSocketServer):
+        def service_actions(self) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+
+    def serve() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            with server:
+                server.serve_forever(poll_interval=0.01)
+
+    interrupted = threading.Event()
+    server = Interrupted(LOCAL, echo)
+    with Running(serve):
+        client = open_websocket(server)
+        interrupted.set()
+        end_websocket(client, GOING_AWAY)
+    assert server._connections == {}
+    assert server.fileno() == -1
+    assert lines(caplog) == []
+
+
+def test_later_shutdown_has_no_time_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    go_on = threading.Event()
+    with Running(lambda: go_on.wait(DEADLINE)):
+        with running(WebSocketServer(LOCAL, lambda ws: go_on.wait(DEADLINE), shutdown_timeout=0.05)) as server:
+            client = open_websocket(server)
+            for _ in range(3):
+                server.shutdown()
+        assert len(server._connections) == 1
+        go_on.set()
+        client.close()
+        wait_until(lambda: not server._connections)
+    assert len(lines(caplog)) == 1
 
 
 def test_serve_forever_in_two_threads() -> None:
