@@ -14,7 +14,7 @@ from .protocol.deflate import Deflate
 from .protocol.fields import check_fields, check_subprotocols
 from .protocol.origins import Origins, check_origins
 
-__all__ = ["Options", "check_seconds"]
+__all__ = ["Options", "check_number", "check_seconds"]
 
 # Sizes and counts: at least this much, or the protocol cannot work.
 _LEAST = {"max_message_size": 0, "max_fragments": 1}
@@ -33,8 +33,8 @@ class Options:
     :param headers: extra header fields, on a server's 101 or a client's request: a mapping, or pairs of name and value.
     :param compression: permessage-deflate (RFC 7692): ``None`` or ``False`` (default): off; ``True``: with default
         settings; a :class:`~syncws.Deflate`: with these.
-    :param max_message_size: bytes a received message may have, before and after inflation. Default: 1 MiB;
-        ``None``: no limit.
+    :param max_message_size: bytes a received message may have. Default: 1 MiB; ``None``: no limit. Of a compressed
+        message that is what it inflates to; on the wire it may have a quarter more, as what cannot be compressed grows.
     :param max_fragments: frames a received message may consist of. Default: 65536; ``None``: no limit.
     :param message_timeout: seconds that may be spent on waiting for the rest of a message that has begun to arrive;
         of a message read with ``receive_stream()``, for the next piece. Default: 60; ``None``: no limit.
@@ -66,9 +66,9 @@ class Options:
         if not isinstance(self.compression, (Deflate, bool, type(None))):
             raise TypeError(f"compression must be True, None or a syncws.Deflate, not {self.compression!r}")
         for name, least in _LEAST.items():
-            _check_number(name, getattr(self, name), int, least)
+            check_number(name, getattr(self, name), int, least)
         for name in _SECONDS:
-            _check_number(name, getattr(self, name), (int, float), 0)
+            check_number(name, getattr(self, name), (int, float), 0)
 
     @property
     def deflate(self) -> Deflate | None:
@@ -109,10 +109,20 @@ def check_seconds(name: str, value: float | None) -> float | None:
     return value
 
 
-def _check_number(name: str, value: object, types: type | tuple[type, ...], least: int) -> None:
-    if value is None:
+def check_number(
+    name: str, value: object, types: type | tuple[type, ...], least: int, *, optional: bool = True
+) -> None:
+    """Check an option that is a number.
+
+    :param optional: it may be ``None``.
+    :raises TypeError: it is of another type than ``types``.
+    :raises ValueError: it is less than ``least``.
+    """
+    if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, types):
-        raise TypeError(f"{name} must be {'an int' if types is int else 'a number'} or None, not {value!r}")
+        kind = "an int" if types is int else "a number"
+        raise TypeError(f"{name} must be {kind}{' or None' if optional else ''}, not {value!r}")
     if not value >= least:  # type: ignore[operator]  # NaN is refused as well
-        raise ValueError(f"{name} must be at least {least}, or None for no limit; it is {value!r}")
+        hint = ", or None for no limit" if optional else ""
+        raise ValueError(f"{name} must be at least {least}{hint}; it is {value!r}")

@@ -16,7 +16,7 @@ from .accept import accept_on
 from .addresses import Address
 from .http import DEFAULT_LIMITS, Limits
 from .listener import Listener
-from .options import Options
+from .options import Options, check_number
 from .serving import ServedConnection, end_websocket
 from .transport import Transport
 from .websocket import WebSocket
@@ -53,8 +53,8 @@ class ServerOptions:
         if self.ssl is not None and not isinstance(self.ssl, _ssl.SSLContext):
             raise TypeError(f"ssl must be an ssl.SSLContext or None, not {self.ssl!r}")
         for name in ("max_connections", "max_target_size", "max_head_size", "max_head_fields"):
-            _check_number(name, getattr(self, name), int, 1, optional=name == "max_connections")
-        _check_number("shutdown_timeout", self.shutdown_timeout, (int, float), 0, optional=True)
+            check_number(name, getattr(self, name), int, 1, optional=name == "max_connections")
+        check_number("shutdown_timeout", self.shutdown_timeout, (int, float), 0, optional=True)
 
     @property
     def limits(self) -> Limits:
@@ -77,7 +77,7 @@ class WSGIServerOptions(ServerOptions):
         # Not super(): a dataclass with slots is another class than the one that the method was written in.
         ServerOptions.__post_init__(self)
         for name in ("keepalive_timeout", "body_timeout"):
-            _check_number(name, getattr(self, name), (int, float), 0, optional=True)
+            check_number(name, getattr(self, name), (int, float), 0, optional=True)
 
 
 class WebSocketServer(Listener):
@@ -178,12 +178,3 @@ def _split_options(kind: type[_AnyServerOptions], options: dict[str, Any]) -> tu
             raise TypeError(f"there is no option {name!r}; the options are {', '.join([*names, *others])}")
     own = {name: options[name] for name in names if name in options}
     return kind(**own), Options(**{name: options[name] for name in others if name in options})
-
-
-def _check_number(name: str, value: object, types: type | tuple[type, ...], least: int, *, optional: bool) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, types):
-        raise TypeError(f"{name} must be a number{' or None' if optional else ''}, not {value!r}")
-    if not value >= least:  # type: ignore[operator]  # NaN is refused as well
-        raise ValueError(f"{name} must be at least {least}; it is {value!r}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from syncws.options import Options
+from syncws.options import Options, check_seconds
 from syncws.protocol.deflate import Deflate
 
 
@@ -132,3 +132,13 @@ def test_values_at_the_limit(name: str, value: object) -> None:
 def test_values_that_the_protocol_checks(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         Options.of(options)
+
+
+@pytest.mark.parametrize("value", [None, 0, 1.5])
+def test_seconds(value: float | None) -> None:
+    assert check_seconds("timeout", value) == value
+
+
+def test_seconds_of_another_type() -> None:
+    with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not '1'"):
+        check_seconds("timeout", "1")  # type: ignore[arg-type]
