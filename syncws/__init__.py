@@ -5,6 +5,7 @@ from __future__ import annotations
 from .accept import accept
 from .client import connect
 from .errors import (
+    BacklogFull,
     ConcurrencyError,
     ConnectionClosed,
     HandshakeError,
@@ -18,11 +19,12 @@ from .protocol.headers import Headers
 from .protocol.machine import State
 from .server import WebSocketServer, WSGIServer
 from .websocket import WebSocket
-from .wsgi import upgrade
+from .wsgi import hand_over, upgrade
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BacklogFull",
     "ConcurrencyError",
     "ConnectionClosed",
     "Deflate",
@@ -38,5 +40,6 @@ __all__ = [
     "WebSocketServer",
     "accept",
     "connect",
+    "hand_over",
     "upgrade",
 ]

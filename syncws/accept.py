@@ -12,19 +12,32 @@ import contextlib
 import io
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from .errors import HandshakeError
 from .http import DEFAULT_LIMITS, BadRequest, Limits, RequestReader, response_bytes, text_response
 from .options import Options
+from .protocol.fields import check_fields
 from .protocol.handshake import RequestHead, respond
 from .protocol.headers import Headers
-from .transport import TLSTransport, Transport, transport_for
+from .transport import Transport, transport_for
 from .websocket import WebSocket
 
-__all__ = ["accept", "accept_on", "answer", "deadline_after", "hang_up", "open_websocket", "refusal", "tls_handshake"]
+__all__ = [
+    "MoreFields",
+    "accept",
+    "accept_on",
+    "answer",
+    "deadline_after",
+    "hang_up",
+    "open_websocket",
+    "refusal",
+    "tls_handshake",
+]
+
+MoreFields = Callable[[], Iterable[tuple[str, str]]]
 
 # How long, in seconds, a client may take for the last response and for ending its side of the connection.
 _HANG_UP_TIMEOUT = 2.0
@@ -37,7 +50,7 @@ def accept(sock: socket.socket | BaseHTTPRequestHandler, **options: Any) -> WebS
     handler itself: its request has been read already, and bytes behind it may wait in its buffer. The handler's
     method must not return before the WebSocket is closed.
 
-    A request that is refused is answered with the HTTP error; the socket is then closed (a handler's by its server).
+    A request that is refused is answered with the HTTP error; the socket is then closed.
 
     :param sock: a connected stream socket, an :class:`ssl.SSLSocket` (its TLS handshake may be still to come), or a
         :class:`http.server.BaseHTTPRequestHandler`.
@@ -55,7 +68,7 @@ def accept(sock: socket.socket | BaseHTTPRequestHandler, **options: Any) -> WebS
     try:
         tls_handshake(transport, deadline)
         return accept_on(transport, settings, deadline)
-    except HandshakeError:
+    except BaseException:
         transport.close()
         raise
 
@@ -65,12 +78,12 @@ def accept_on(
     options: Options,
     deadline: float | None,
     limits: Limits = DEFAULT_LIMITS,
-    on_request: Callable[[], None] = lambda: None,
+    on_request: Callable[[RequestHead], None] = lambda head: None,
 ) -> WebSocket:
     """Read a request, answer it, and return the open WebSocket.
 
     :param deadline: when the request has to be complete.
-    :param on_request: called when it is, before it is answered.
+    :param on_request: called with it when it is, before it is answered; may raise a HandshakeError to answer with.
     :raises HandshakeError: as :func:`accept`; the transport is not closed, but nothing more can be done with it.
     """
     reader = RequestReader(lambda: transport.recv(deadline), limits)
@@ -78,8 +91,8 @@ def accept_on(
     try:
         head = _read_head(reader, options.open_timeout)
         method = head.method
-        on_request()
-        return open_websocket(transport, head, options, reader.leftover)
+        on_request(head)
+        return open_websocket(head, options, lambda: (transport, reader.leftover()))
     except HandshakeError as error:
         answer(transport, error, method)
         hang_up(transport)
@@ -87,12 +100,19 @@ def accept_on(
 
 
 def open_websocket(
-    transport: Transport, head: RequestHead, options: Options, take_leftover: Callable[[], bytes]
+    head: RequestHead,
+    options: Options,
+    take: Callable[[], tuple[Transport, bytes]],
+    more_fields: MoreFields | None = None,
 ) -> WebSocket:
     """Check a request, send the 101, and return the open WebSocket.
 
-    :param take_leftover: called once the connection is a WebSocket; returns the bytes received behind the request.
+    :param take: called when the request has been found good; returns the connection and the bytes received behind the
+        request. A connection that is not the caller's until then stays as it is if the request is refused.
+    :param more_fields: called before that, when the request has been found good; returns header fields for the 101,
+        besides those of the options. What it raises is passed on, and nothing has been sent.
     :raises HandshakeError: the request is refused, and nothing has been sent; or the connection was lost (status 0).
+    :raises ValueError: what ``more_fields`` has returned is no header fields.
     """
     agreement, fields = respond(
         head,
@@ -101,11 +121,14 @@ def open_websocket(
         compression=options.deflate,
         headers=options.fields,
     )
+    if more_fields is not None:
+        fields += check_fields(more_fields())
+    transport, leftover = take()
     try:
         transport.send_all(response_bytes(101, None, fields, close=False), deadline_after(options.open_timeout))
     except OSError as error:
         raise HandshakeError(f"the connection was lost while the 101 was sent: {error}", status=0) from error
-    return WebSocket(transport, "server", head, agreement, options, leftover=take_leftover())
+    return WebSocket(transport, "server", head, agreement, options, leftover=leftover)
 
 
 def refusal(error: HandshakeError, method: str, *, close: bool) -> bytes:
@@ -130,9 +153,10 @@ def hang_up(transport: Transport) -> None:
     A socket that is closed with unread input sends a reset, which can destroy the response on its way (RFC 9112, 9.6).
     """
     transport.shutdown_write()
-    deadline = deadline_after(_HANG_UP_TIMEOUT)
+    deadline = time.monotonic() + _HANG_UP_TIMEOUT
     with contextlib.suppress(OSError):  # lost, or still sending after all that time
-        while transport.recv(deadline):
+        # What has arrived is returned after the deadline as well, and a client can keep it from ever being all.
+        while transport.recv(deadline) and time.monotonic() < deadline:
             pass
 
 
@@ -147,8 +171,7 @@ def tls_handshake(transport: Transport, deadline: float | None) -> None:
     :raises HandshakeError: it failed (status 0).
     """
     try:
-        if isinstance(transport, TLSTransport):
-            transport.handshake(deadline)
+        transport.handshake(deadline)
     except OSError as error:
         raise HandshakeError(f"TLS handshake failed: {error}", status=0) from error
 
@@ -175,9 +198,12 @@ def _accept_in_handler(handler: BaseHTTPRequestHandler, options: Options) -> Web
     leftover = _buffered(handler)
     transport = transport_for(handler.connection)
     try:
-        return open_websocket(transport, head, options, lambda: leftover)
+        return open_websocket(head, options, lambda: (transport, leftover))
     except HandshakeError as error:
+        # Not left to the handler's server: what it has is empty if it was one of gevent's sockets.
         answer(transport, error, head.method)
+        hang_up(transport)
+        transport.close()
         raise
 
 

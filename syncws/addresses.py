@@ -10,25 +10,77 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
 import stat
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Address", "family_of", "remove_socket_file", "remove_stale_socket", "socket_file"]
+__all__ = [
+    "Address",
+    "check_listening",
+    "family_of",
+    "named_in_errors",
+    "remove_socket_file",
+    "remove_stale_socket",
+    "socket_file",
+]
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str
+
+# What looks like host and port, as other programs take it. The name of an abstract Unix socket begins with NUL.
+_HOST_AND_PORT = re.compile(r"\[?([^/\0]*?)\]?:(\d+)")
 
 
 def family_of(address: Address) -> int:
     """Return the address family that an address is of.
 
     :raises TypeError: it is no address.
+    :raises ValueError: it is a host and a port in one str, which would make a Unix socket of that name.
     """
     if isinstance(address, str):
+        if found := _HOST_AND_PORT.fullmatch(address):
+            raise ValueError(
+                f"the address {address!r} is the path of a Unix socket, as every str; for TCP write "
+                f"({found[1]!r}, {found[2]}); if a Unix socket is meant, write {'./' + address!r}"
+            )
         return socket.AF_UNIX
     if not isinstance(address, tuple) or len(address) not in (2, 4) or not isinstance(address[0], str):
-        raise TypeError(f"an address is (host, port) or the path of a Unix socket as a str, not {address!r}")
+        raise TypeError(
+            f"an address is (host, port), the path of a Unix socket as a str, or a listening socket, not {address!r}"
+        )
     return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+@contextlib.contextmanager
+def named_in_errors(address: object) -> Iterator[None]:
+    """Have an :class:`OSError` that the block raises name the address, unless it names something already."""
+    try:
+        yield
+    except OSError as error:
+        # One without a number has a text of its own, which a name would take the place of.
+        if error.errno is not None and error.filename is None:
+            error.filename = _shown(address)
+        raise
+
+
+def _shown(address: object) -> object:
+    if not isinstance(address, tuple):
+        return address
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_listening(sock: socket.socket) -> None:
+    """Raise an error unless connections can be accepted from this socket.
+
+    :raises TypeError: it is a socket of TLS; the server does that itself.
+    :raises ValueError: it does not listen.
+    """
+    if hasattr(sock, "do_handshake"):
+        raise TypeError("a listening socket must be a plain one; for TLS, give the server the context: ssl=context")
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ValueError(f"the socket does not listen: call its listen() first: {sock!r}")
 
 
 def remove_stale_socket(path: str) -> None:

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import ssl as _ssl  # not the class: gevent warns of modules that have that one when it patches
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from ssl import SSLContext, SSLSocket, create_default_context
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ssl import create_default_context
+from types import ModuleType
 from typing import Any
 
-import httptools
-
+from .client_body import beginning_of_body
 from .errors import HandshakeError
 from .http import read_response_head, request_bytes
 from .options import Options
 from .protocol.handshake import RequestHead, ResponseHead, check_response, new_key, request_fields
 from .protocol.headers import Headers
 from .proxy import choose_proxy, open_tunnel, time_left
-from .transport import TLSTransport, Transport, transport_for
+from .transport import Transport, transport_for
 from .uri import WebSocketURI, basic_credentials, parse_uri
 from .websocket import WebSocket
 
@@ -33,9 +34,6 @@ __all__ = ["connect"]
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What only the server that it was meant for may see.
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
-# How much of a refusal's body is kept, in bytes, and how long it is waited for, in seconds.
-_BODY_SIZE = 1024
-_BODY_WAIT = 2.0
 
 
 def connect(
@@ -43,7 +41,7 @@ def connect(
     *,
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     subprotocols: Sequence[str] = (),
-    ssl: SSLContext | None = None,
+    ssl: _ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     timeout: float | None = 10.0,
     proxy: str | bool | None = True,
@@ -76,11 +74,49 @@ def connect(
     :raises TypeError: an argument of another type, or an option that there is not.
     :raises ValueError: a URI or another argument that cannot be.
     """
+    return connect_over(
+        socket,
+        transport_for,
+        uri,
+        headers=headers,
+        subprotocols=subprotocols,
+        ssl=ssl,
+        server_hostname=server_hostname,
+        proxy=proxy,
+        max_redirects=max_redirects,
+        sock=sock,
+        timeout=timeout,
+        options=options,
+    )
+
+
+def connect_over(
+    network: ModuleType,
+    transport_of: Callable[[Any], Transport],
+    uri: str,
+    *,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]],
+    subprotocols: Sequence[str],
+    ssl: _ssl.SSLContext | None,
+    server_hostname: str | None,
+    proxy: str | bool | None,
+    max_redirects: int,
+    sock: socket.socket | None,
+    timeout: float | None,
+    options: Mapping[str, Any],
+) -> WebSocket:
+    """Do what :func:`connect` does, over sockets of threads or of greenlets.
+
+    :param network: the module that sockets and addresses come from: :mod:`socket`, or what stands for it.
+    :param transport_of: returns the transport for a connected socket, plain or TLS.
+    """
     target = parse_uri(uri)
     settings = _client_options(options, headers=headers, subprotocols=subprotocols, open_timeout=timeout)
     _check_redirects(max_redirects)
     _check_combination(target, ssl, server_hostname, proxy, max_redirects, sock)
-    opening = _Opening(settings, settings.fields, ssl, server_hostname, proxy, sock, max_redirects)
+    opening = _Opening(
+        network, transport_of, settings, settings.fields, ssl, server_hostname, proxy, sock, max_redirects
+    )
     return opening.run(target)
 
 
@@ -101,14 +137,14 @@ def _check_redirects(max_redirects: object) -> None:
 
 def _check_combination(
     target: WebSocketURI,
-    ssl: SSLContext | None,
+    ssl: _ssl.SSLContext | None,
     server_hostname: str | None,
     proxy: str | bool | None,
     max_redirects: int,
     sock: socket.socket | None,
 ) -> None:
     """Refuse arguments that would have no effect, where something else was surely meant."""
-    if ssl is not None and not isinstance(ssl, SSLContext):
+    if ssl is not None and not isinstance(ssl, _ssl.SSLContext):
         raise TypeError(f"ssl must be an ssl.SSLContext or None, not {ssl!r}")
     # A redirect may lead from ws to wss.
     if not target.secure and not max_redirects and (ssl is not None or server_hostname is not None):
@@ -123,9 +159,11 @@ def _check_combination(
 class _Opening:
     """One call of :func:`connect`: what it was asked for, and where it is; ``step`` is for the error message."""
 
+    network: Any
+    transport_of: Callable[[Any], Transport]
     options: Options
     fields: list[tuple[str, str]]
-    ssl: SSLContext | None
+    ssl: _ssl.SSLContext | None
     server_hostname: str | None
     proxy: str | bool | None
     sock: socket.socket | None
@@ -171,21 +209,22 @@ class _Opening:
         proxy = choose_proxy(target, self.proxy)
         if proxy is None:
             self.step = f"the TCP connection to {target.host} port {target.port}"
-            return _connect_tcp(target.host, target.port, self.deadline)
+            return _connect_tcp(self.network, target.host, target.port, self.deadline)
         self.step = f"the TCP connection to the proxy {proxy}"
-        sock = _connect_tcp(proxy.host, proxy.port, self.deadline)
+        sock = _connect_tcp(self.network, proxy.host, proxy.port, self.deadline)
         self.step = f"the answer of the proxy {proxy}"
         return open_tunnel(sock, proxy, target.host, target.port, self.deadline)
 
     def _secured(self, sock: socket.socket, target: WebSocketURI) -> Transport:
         """Return the transport for ``sock``, after the TLS handshake if there is to be one."""
-        if not target.secure or isinstance(sock, SSLSocket):
-            return transport_for(sock)
+        if not target.secure or hasattr(sock, "do_handshake"):
+            return self.transport_of(sock)
         self.step = f"the TLS handshake with {target.host}"
         context = self.ssl or create_default_context()
         # RFC 6455, 4.1: a client MUST use the Server Name Indication. RFC 6066, 3: without a trailing dot.
         name = self.server_hostname or target.host.rstrip(".")
-        transport = TLSTransport(context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False))
+        secured = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+        transport = self.transport_of(secured)
         try:
             transport.handshake(self.deadline)
         except BaseException:
@@ -214,7 +253,7 @@ class _Opening:
                 head, key, subprotocols=self.options.subprotocols, compression=self.options.deflate
             )
         except HandshakeError as error:
-            body = b"" if head.status == 101 else _beginning_of_body(transport, head, leftover, self.deadline)
+            body = b"" if head.status == 101 else beginning_of_body(transport, head, leftover, self.deadline)
             raise HandshakeError(
                 f"{target}: {error}", status=head.status, headers=head.headers.pairs(), body=body
             ) from None
@@ -260,18 +299,20 @@ class _Opening:
         return dataclasses.replace(following, userinfo=following.userinfo or target.userinfo)
 
 
-def _connect_tcp(host: str, port: int, deadline: float | None) -> socket.socket:
+def _connect_tcp(network: Any, host: str, port: int, deadline: float | None) -> socket.socket:
     """Connect to the first address of ``host`` that accepts; raise the last one's error if none does.
 
     Each address gets its share of the time that is left, so that a silent one does not use up all of it.
     """
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = network.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failures: list[OSError] = []
     try:
         for untried, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
                 left = time_left(deadline)
-                return _connect_address((family, kind, protocol), address, None if left is None else left / untried)
+                return _connect_address(
+                    network, (family, kind, protocol), address, None if left is None else left / untried
+                )
             except OSError as error:
                 failures.append(error)
         raise failures[-1]
@@ -279,8 +320,8 @@ def _connect_tcp(host: str, port: int, deadline: float | None) -> socket.socket:
         failures.clear()  # or the error, its traceback and this list keep one another alive
 
 
-def _connect_address(kind: tuple[int, int, int], address: Any, timeout: float | None) -> socket.socket:
-    sock = socket.socket(*kind)
+def _connect_address(network: Any, kind: tuple[int, int, int], address: Any, timeout: float | None) -> socket.socket:
+    sock: socket.socket = network.socket(*kind)
     try:
         sock.settimeout(timeout)
         sock.connect(address)
@@ -288,39 +329,3 @@ def _connect_address(kind: tuple[int, int, int], address: Any, timeout: float | 
         sock.close()
         raise
     return sock
-
-
-class _Body:
-    """httptools' callbacks while the body of a refusal is read."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.complete = False
-
-    def on_body(self, piece: bytes) -> None:
-        self.data += piece
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-
-def _beginning_of_body(transport: Transport, head: ResponseHead, data: bytes, deadline: float | None) -> bytes:
-    """Return the first bytes of a response's body, or what of them arrives in time; never raises.
-
-    :param data: what has been received beyond the head.
-    """
-    limit = time.monotonic() + _BODY_WAIT
-    body = _Body()
-    parser = httptools.HttpResponseParser(body)
-    names = ("Content-Length", "Transfer-Encoding")
-    framing = [f"{name}: {value}" for name in names for value in head.headers.get_all(name)]
-    data = "\r\n".join([f"HTTP/1.1 {head.status} ", *framing, "", ""]).encode("latin-1") + data
-    try:
-        while data:
-            parser.feed_data(data)
-            if body.complete or len(body.data) >= _BODY_SIZE:
-                break
-            data = transport.recv(limit if deadline is None else min(limit, deadline))
-    except (OSError, httptools.HttpParserError):
-        pass  # the answer's head says what happened; a body cut short must not hide it
-    return bytes(body.data[:_BODY_SIZE])

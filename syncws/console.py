@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 
 from .errors import ConnectionClosed
+from .escapes import escaped
 from .websocket import WebSocket
 
 __all__ = ["STOP", "converse", "next_event", "printable"]
@@ -77,7 +78,7 @@ def next_event(events: SimpleQueue[str]) -> str:
 
 def printable(text: str) -> str:
     """Return ``text`` with every character escaped that is not to be seen, the tabulator and line feed excepted."""
-    return "".join(char if char.isprintable() or char in "\t\n" else ascii(char)[1:-1] for char in text)
+    return escaped(text, keep="\t\n")
 
 
 class _Conversation:

@@ -13,6 +13,7 @@ however it is cut into pieces.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
@@ -41,14 +42,12 @@ __all__ = [
 _PIECE = 65536
 # A line that frames a chunk: its size and extensions (RFC 9112, 7.1.1: the length of extensions is to be limited).
 _MAX_CHUNK_LINE = 4096
-_END_OF_HEAD = b"\r\n\r\n"
 # RFC 9110, 7.2: Host = uri-host [ ":" port ]; the characters of a reg-name or an IP-literal (RFC 3986, 3.2.2).
-_HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-fv:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]*)?")
 # RFC 9112, 3.2.2: the absolute form of a request target, whose authority stands for the Host field.
 _ABSOLUTE = re.compile(r"https?://([^/?]*)", re.IGNORECASE)
-# Methods and "HTTP" begin with a letter; an empty line before them may have arrived as a lone CR so far.
-_FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r")
-_TLS_HANDSHAKE = 0x16
+# RFC 9110, 5.5: a head has visible characters, space, tab and obs-text.
+_FORBIDDEN = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
 class RequestReader:
@@ -110,17 +109,18 @@ class RequestReader:
     def _frame_body(self, headers: Headers, version: str) -> None:
         """Set up the reading of the body. llhttp has checked that one valid framing is there at the most."""
         if "transfer-encoding" not in headers:
-            self._body_left = int(headers.get("content-length", "0"))
+            # llhttp has seen to it that the value fits into 64 bits, whatever zeros it begins with; and int() refuses
+            # a text of thousands of digits.
+            self._body_left = int(headers.get("content-length", "").lstrip("0") or "0")
             return
         if version == "1.0":
             # RFC 9112, 6.1: Transfer-Encoding in an HTTP/1.0 request means that the framing is faulty.
             raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
-        codings = _tokens(headers, "transfer-encoding")
-        if codings != ["chunked"]:
-            # RFC 9112, 6.1: SHOULD respond with 501 to a transfer coding that is not understood. A list of none is no
-            # less so: whoever forwarded the request may have found a body in it.
-            named = ", ".join(codings) or "without a name"
-            raise BadRequest(501, f"transfer coding {named} is not supported, only chunked")
+        codings = headers["transfer-encoding"]
+        if codings.lower() != "chunked":
+            # RFC 9112, 6.1: SHOULD respond with 501 to a transfer coding that is not understood. A list of none, or one
+            # with empty elements, is no less so: others may read it in another way, and then find another body.
+            raise BadRequest(501, f"transfer coding {codings!r:.100} is not supported, only 'chunked'")
         # A parser of its own: the one that read the head skips the body if the head mentions an upgrade.
         self._chunks = httptools.HttpRequestParser(object())
         self._chunks.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -196,6 +196,7 @@ def read_response_head(recv: Callable[[], bytes], limits: Limits = DEFAULT_LIMIT
     :returns: the head, and the bytes received beyond it.
     :raises HandshakeError: what came is not an HTTP response, or over a limit, or ended early (``status`` 0).
     """
+    limits = dataclasses.replace(limits, max_target=limits.max_head)  # a status line has no target
     buffer = bytearray()
     skipped = 0
     while True:
@@ -234,6 +235,7 @@ def response_bytes(
     :param reason: the reason phrase; ``None`` for the usual one of ``status``.
     :param fields: header fields, already checked.
     :param close: add ``Connection: close``.
+    :raises ValueError: a line of the head would have a line break in it, or another character that cannot be sent.
     """
     lines = [f"HTTP/1.1 {status} {reason_phrase(status) if reason is None else reason}"]
     lines += [f"{name}: {value}" for name, value in fields]
@@ -243,7 +245,7 @@ def response_bytes(
             lines.append(f"Content-Length: {len(body)}")
     if close:
         lines.append("Connection: close")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    return _head_bytes(lines) + body
 
 
 def text_response(
@@ -259,8 +261,15 @@ def text_response(
 
 def request_bytes(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """Return the head of an HTTP/1.1 request; the arguments are already checked."""
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
+    return _head_bytes([f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)])
+
+
+def _head_bytes(lines: list[str]) -> bytes:
+    """Return a head. Whoever made the lines has checked them; one that was forgotten must not become two."""
+    for line in lines:
+        if _FORBIDDEN.search(line):
+            raise ValueError(f"a line of a head has a character that cannot be sent: {line!r:.120}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def reason_phrase(status: int) -> str:
@@ -286,7 +295,14 @@ def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
     # RFC 9112, 3.2: no whitespace in a target, and no fragment; RFC 6455, 3: fragments MUST NOT be used.
     if " " in target or "#" in target:
         raise BadRequest(400, "request target with a space or a fragment")
+    if method == "CONNECT":
+        # RFC 9110, 9.3.6: a proxy in front takes any 2xx for the beginning of a tunnel, and what comes next for none
+        # of its business. There is nothing here that an app could do with it.
+        raise BadRequest(501, "CONNECT is for proxies")
     absolute = _ABSOLUTE.match(target)
+    # RFC 9112, 3.2: origin-form, absolute-form, or the asterisk, which only OPTIONS has.
+    if not (absolute or target.startswith("/") or (target == "*" and method == "OPTIONS")):
+        raise BadRequest(400, f"request target {target[:80]!r} is neither a path nor an http(s) URI")
     if absolute and not (absolute[1] and _HOST.fullmatch(absolute[1])):
         raise BadRequest(400, f"request target {target[:80]!r} has no valid host")
     return method, target, protocol[5:]

@@ -6,10 +6,11 @@ Any thread may call anything here. Nothing waits: :meth:`Pings.answer` wakes tho
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 
 from .protocol.frames import MAX_CONTROL_PAYLOAD
+from .runtime import Runtime
+from .stats import LatencyCounts
 from .turn import Turn
 
 __all__ = ["Ping", "Pings"]
@@ -29,22 +30,25 @@ class Ping:
         self.round_trip: float | None = None
         self._began = time.perf_counter()
 
-    def answered(self) -> None:
-        """Note that the pong has come."""
+    def answered(self) -> float:
+        """Note that the pong has come; return the round-trip time."""
         self.round_trip = time.perf_counter() - self._began
+        return self.round_trip
 
 
 class Pings:
     """The pings of one connection, in the order in which they were sent."""
 
-    __slots__ = ("_lock", "_numbers", "_turn", "_under_way", "latency")
+    __slots__ = ("_lock", "_numbers", "_owed", "_turn", "_under_way", "latencies", "latency")
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, runtime: Runtime) -> None:
         self._turn = turn
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._numbers = itertools.count(1)
         self._under_way: dict[bytes, Ping] = {}
+        self._owed = 0  # pongs: the pings of several threads may overtake each other, and some answers come late
         self.latency: float | None = None  # of the latest ping that was answered, in seconds
+        self.latencies: LatencyCounts | None = None  # of all of them
 
     def begin(self, data: bytes | bytearray | memoryview) -> Ping:
         """Return a new ping; without data of its own it gets a number as payload.
@@ -69,24 +73,31 @@ class Pings:
                     f"a ping with the data {payload!r} is under way already; its pong could not be told apart"
                 )
             ping = self._under_way[payload] = Ping(payload)
+            self._owed += 1
         return ping
 
-    def answer(self, payload: bytes) -> None:
+    def answer(self, payload: bytes) -> bool:
         """Note a pong. It answers the ping with its data and, as RFC 6455, 5.5.3 allows, all before that one.
 
-        A pong that answers nothing is ignored: RFC 6455, 5.5.3 lets a peer send one unasked.
+        :returns: whether it was to be expected: there have been as many pings. RFC 6455, 5.5.3 lets a peer send one
+            unasked, and answer several pings at once.
         """
         with self._lock:
+            asked = self._owed > 0
+            self._owed -= asked
             if payload not in self._under_way:
-                return
+                return asked
             while True:
                 key = next(iter(self._under_way))
-                ping = self._under_way.pop(key)
-                ping.answered()
+                latency = self._under_way.pop(key).answered()
                 if key == payload:
                     break
-            self.latency = ping.round_trip
+            self.latency = latency
+            if self.latencies is None:
+                self.latencies = LatencyCounts()
+            self.latencies.note(latency)
         self._turn.notify()
+        return asked
 
     def forget(self, ping: Ping) -> None:
         """Wait for a ping no longer."""

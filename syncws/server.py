@@ -8,32 +8,51 @@ with-statement. Each connection is served by one daemon thread, and by no other.
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
 import ssl as _ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .accept import accept_on
-from .addresses import Address
+from .addresses import Address, named_in_errors
+from .budgets import Budget
+from .forwarded import TrustedProxies
 from .http import DEFAULT_LIMITS, Limits
 from .listener import Listener
 from .options import Options, check_number
+from .protocol.handshake import RequestHead
 from .serving import ServedConnection, end_websocket
+from .stats import ServerStats
+from .tls import Files, check_context, server_context
 from .transport import Transport
 from .websocket import WebSocket
 from .wsgi import WSGIApp, WSGIConnection
 
-__all__ = ["ServerOptions", "WSGIServer", "WSGIServerOptions", "WebSocketServer"]
+__all__ = ["ServerOptions", "WSGIServer", "WSGIServerOptions", "WebSocketServer", "check_handler", "split_options"]
 
 Handler = Callable[[WebSocket], object]
+# What the option ssl may be, besides a pair of files.
+_KINDS_OF_TLS = (_ssl.SSLContext, str, os.PathLike, type(None))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
     """What may be set for a server, besides the :class:`~syncws.options.Options` of its WebSockets.
 
-    :param ssl: for TLS: a context with the server's certificate. Default: no TLS.
+    :param ssl: for TLS: the file with the server's certificate and key, or the files ``(certificate, key)``, for which
+        there will be a context with modern settings (:func:`syncws.tls.server_context`); or a context of your own.
+        Default: no TLS.
     :param max_connections: how many connections there may be at once, of any kind; one more is answered with 503 and
         closed (over TLS: closed). Default: 1000; ``None``: no limit.
+    :param max_handshakes: of how many connections the opening handshake, TLS included, or the head of the first
+        request may be incomplete at once; one more is refused like one over ``max_connections``. Default: 1000;
+        ``None``: no limit.
+    :param max_connections_per_address: how many connections one address may have at once, of IPv6 one /64 network; one
+        more is answered with 429. Default: ``None``, no limit.
+    :param trusted_proxies: addresses and networks of proxies, such as ``["127.0.0.1", "10.0.0.0/8", "unix"]``, which
+        tell the address of a client in ``X-Forwarded-For``: their connections count for their clients, from when a
+        request has been read until it has been served. Default: none, the field is not believed.
     :param shutdown_timeout: seconds that ``shutdown()`` gives the connections to end. Default: 10; ``None``: for ever.
     :param max_target_size: length of a request's target, in bytes; over it: 414. Default: 8192.
     :param max_head_size: size of a request's head, in bytes; over it: 431. Default: 65536.
@@ -42,31 +61,59 @@ class ServerOptions:
     :raises ValueError: a value that cannot be.
     """
 
-    ssl: _ssl.SSLContext | None = None
+    ssl: _ssl.SSLContext | Files | None = None
     max_connections: int | None = 1000
+    max_handshakes: int | None = 1000
+    max_connections_per_address: int | None = None
+    trusted_proxies: Sequence[str] = ()
     shutdown_timeout: float | None = 10.0
     max_target_size: int = DEFAULT_LIMITS.max_target
     max_head_size: int = DEFAULT_LIMITS.max_head
     max_head_fields: int = DEFAULT_LIMITS.max_fields
 
     def __post_init__(self) -> None:
-        if self.ssl is not None and not isinstance(self.ssl, _ssl.SSLContext):
-            raise TypeError(f"ssl must be an ssl.SSLContext or None, not {self.ssl!r}")
-        for name in ("max_connections", "max_target_size", "max_head_size", "max_head_fields"):
-            check_number(name, getattr(self, name), int, 1, optional=name == "max_connections")
+        is_pair = isinstance(self.ssl, tuple) and len(self.ssl) == 2
+        if not (is_pair or isinstance(self.ssl, _KINDS_OF_TLS)):
+            raise TypeError(f"ssl must be an ssl.SSLContext, the files (certificate, key), or None, not {self.ssl!r}")
+        for name in ("max_connections", "max_handshakes", "max_connections_per_address"):
+            check_number(name, getattr(self, name), int, 1)
+        for name in ("max_target_size", "max_head_size", "max_head_fields"):
+            check_number(name, getattr(self, name), int, 1, optional=False)
         check_number("shutdown_timeout", self.shutdown_timeout, (int, float), 0, optional=True)
+        TrustedProxies(self.trusted_proxies)  # raises if they cannot be
 
     @property
     def limits(self) -> Limits:
         """The limits of a request's head."""
         return Limits(self.max_target_size, self.max_head_size, self.max_head_fields)
 
+    @property
+    def of_listener(self) -> dict[str, Any]:
+        """What a :class:`~syncws.listener.Listener` is to know."""
+        budget = Budget(
+            max_connections=self.max_connections,
+            max_handshakes=self.max_handshakes,
+            max_connections_per_address=self.max_connections_per_address,
+            trusted_proxies=TrustedProxies(self.trusted_proxies),
+        )
+        return {"context": self._context(), "budget": budget, "shutdown_timeout": self.shutdown_timeout}
+
+    def _context(self) -> _ssl.SSLContext | None:
+        """The context for TLS. Files are read now."""
+        if self.ssl is None:
+            return None
+        if not isinstance(self.ssl, _ssl.SSLContext):
+            return server_context(*(self.ssl if isinstance(self.ssl, tuple) else (self.ssl,)))
+        check_context(self.ssl)
+        return self.ssl
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WSGIServerOptions(ServerOptions):
     """What may be set for a :class:`WSGIServer`, besides the options of its WebSockets.
 
-    :param keepalive_timeout: seconds a connection may be idle between two requests. Default: 5; ``None``: for ever.
+    :param keepalive_timeout: seconds a connection may be idle between two requests. Default: 5; ``None``: for ever;
+        0: a connection serves one request.
     :param body_timeout: seconds to wait for the next bytes of a request's body. Default: 60; ``None``: for ever.
     """
 
@@ -80,7 +127,26 @@ class WSGIServerOptions(ServerOptions):
             check_number(name, getattr(self, name), (int, float), 0, optional=True)
 
 
-class WebSocketServer(Listener):
+class _WithFigures(Listener):
+    """A server that can be watched."""
+
+    @property
+    def connections(self) -> tuple[WebSocket, ...]:
+        """The WebSockets that are open at the moment. Any thread, whatever the server runs on.
+
+        It is a snapshot: those that end meanwhile are still in it, and the server knows nothing of it.
+        """
+        return tuple(ws for ws in self._connections.websockets() if not ws.closed)
+
+    def stats(self) -> ServerStats:
+        """Return what the server does, and what it has done: WebSockets, messages, bytes, refused clients, pings.
+
+        Any thread, whatever the server runs on. Requests of plain HTTP are not counted, unless they break its rules.
+        """
+        return self._connections.stats()
+
+
+class WebSocketServer(_WithFigures):
     """A server that calls ``handler(ws)`` for each WebSocket, in a thread of its own.
 
     When the handler returns, the WebSocket is closed with 1000; when it raises, with 1011, and the traceback is
@@ -92,28 +158,26 @@ class WebSocketServer(Listener):
 
     :param address: ``(host, port)``, port 0 for any that is free; a host with a colon is an IPv6 address; a str is
         the path of a Unix socket. A file that an ended process left there is replaced; ``server_close()`` removes it.
+        Or a socket that listens already, such as ``socket.socket(fileno=3)`` under systemd: the server takes it over
+        and closes it; ``server_address`` is its name.
     :param handler: called with the :class:`~syncws.WebSocket`.
     :param options: those of :class:`ServerOptions` and of :class:`~syncws.options.Options`.
     :raises OSError: the address cannot be listened on.
-    :raises TypeError: an option that does not exist, or has a value of another type.
-    :raises ValueError: an option with an impossible value.
+    :raises TypeError: no address, no handler, an option that does not exist, or has a value of another type.
+    :raises ValueError: an option with an impossible value, a socket that does not listen, host and port in one str.
     """
 
-    def __init__(self, address: Address, handler: Handler, **options: Any) -> None:
-        self._handler = handler
-        self._settings, self._options = _split_options(ServerOptions, options)
-        super().__init__(
-            address,
-            context=self._settings.ssl,
-            max_connections=self._settings.max_connections,
-            shutdown_timeout=self._settings.shutdown_timeout,
-        )
+    def __init__(self, address: Address | socket.socket, handler: Handler, **options: Any) -> None:
+        self._handler = check_handler(handler)
+        self._settings, self._options = split_options(ServerOptions, options)
+        with named_in_errors(address):
+            super().__init__(address, **self._settings.of_listener)
 
     def _serve_on(self, transport: Transport) -> ServedConnection:
         return _HandlerConnection(transport, self._options, self._settings.limits, self._handler)
 
 
-class WSGIServer(Listener):
+class WSGIServer(_WithFigures):
     """A server that runs a WSGI app (PEP 3333), whose requests :func:`syncws.upgrade` turns into WebSockets.
 
     ``with server:`` ends as that of a :class:`WebSocketServer`.
@@ -123,20 +187,21 @@ class WSGIServer(Listener):
     :param options: those of :class:`WSGIServerOptions` and of :class:`~syncws.options.Options`; ``upgrade()`` may
         set the latter anew for its WebSocket.
     :raises: as :class:`WebSocketServer`.
+    :ivar connection_class: what serves a connection; is called as :class:`~syncws.wsgi.WSGIConnection` is.
     """
 
-    def __init__(self, address: Address, app: WSGIApp, **options: Any) -> None:
+    connection_class: Callable[..., ServedConnection] = WSGIConnection
+
+    def __init__(self, address: Address | socket.socket, app: WSGIApp, **options: Any) -> None:
+        if not callable(app):
+            raise TypeError(f"the WSGI app must be a function or an object that can be called, not {app!r}")
         self._app = app
-        self._settings, self._options = _split_options(WSGIServerOptions, options)
-        super().__init__(
-            address,
-            context=self._settings.ssl,
-            max_connections=self._settings.max_connections,
-            shutdown_timeout=self._settings.shutdown_timeout,
-        )
+        self._settings, self._options = split_options(WSGIServerOptions, options)
+        with named_in_errors(address):
+            super().__init__(address, **self._settings.of_listener)
 
     def _serve_on(self, transport: Transport) -> ServedConnection:
-        return WSGIConnection(
+        return self.connection_class(
             transport,
             self._app,
             self._options,
@@ -155,8 +220,7 @@ class _HandlerConnection(ServedConnection):
         self._handler = handler
 
     def _serve(self, deadline: float | None) -> None:
-        # Busy before the 101 is sent: from then on stop() must close the WebSocket, not drop the connection.
-        ws = accept_on(self._transport, self._options, deadline, self._limits, lambda: self._set_busy(True))
+        ws = accept_on(self._transport, self._options, deadline, self._limits, self._on_request)
         self._attach(ws)
         error: BaseException | None = None
         try:
@@ -165,11 +229,28 @@ class _HandlerConnection(ServedConnection):
             error = caught
         end_websocket(ws, error)
 
+    def _on_request(self, head: RequestHead) -> None:
+        # Busy before the 101 is sent: from then on stop() must close the WebSocket, not drop the connection.
+        self._set_busy(True)
+        self.place.admit(head.headers)
+
+
+def check_handler(handler: Handler) -> Handler:
+    """Return what a person has given as a handler.
+
+    :raises TypeError: it cannot be called.
+    """
+    if not callable(handler):
+        raise TypeError(
+            f"the handler must be a function that takes a WebSocket, not {handler!r}; write handler, not handler()"
+        )
+    return handler
+
 
 _AnyServerOptions = TypeVar("_AnyServerOptions", bound=ServerOptions)
 
 
-def _split_options(kind: type[_AnyServerOptions], options: dict[str, Any]) -> tuple[_AnyServerOptions, Options]:
+def split_options(kind: type[_AnyServerOptions], options: dict[str, Any]) -> tuple[_AnyServerOptions, Options]:
     """Return the options of a server and those of its WebSockets."""
     names = [field.name for field in dataclasses.fields(kind)]
     others = [field.name for field in dataclasses.fields(Options)]

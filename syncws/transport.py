@@ -1,4 +1,4 @@
-"""Blocking byte streams for threads: a plain socket, and TLS.
+"""Blocking byte streams for threads: a plain socket, and TLS. Those for greenlets: :mod:`syncws.transport_gevent`.
 
 A :class:`Transport` is what a connection reads from and writes to. One thread at a time may be in ``recv``, and one at
 a time in ``send_all`` or ``try_send``; reading and writing go on side by side. ``abort`` may be called from any thread:
@@ -12,15 +12,29 @@ ended its direction.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import selectors
 import socket
 import ssl
-import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["RECV_SIZE", "SocketTransport", "TLSTransport", "Transport", "remaining", "transport_for"]
+from .runtime import THREADS, Runtime
+
+__all__ = [
+    "NOW",
+    "RECV_SIZE",
+    "SocketBase",
+    "SocketTransport",
+    "TLSTransport",
+    "Transport",
+    "lost",
+    "receive",
+    "remaining",
+    "transport_for",
+]
 
 # How many bytes one recv() returns at the most, and how many it asks for at first. The less it asks for, the faster it
 # is (38 bytes: 3.6 µs for 448, 5.2 for 65536), and a thread that waits owns the memory that it has asked for.
@@ -29,6 +43,8 @@ _LEAST_RECV_SIZE = 448
 
 # poll() knows no limit on descriptor numbers; select() is what Windows has.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+# A deadline that has always passed: recv() gives what there is, and greenlets do not let others run before that.
+NOW = 0.0
 # Where this flag is missing (Windows), a send waits for the peer without regard to its deadline.
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -42,6 +58,21 @@ class Transport(Protocol):
     sock: socket.socket
     secure: bool
     remote_address: Any
+    runtime: Runtime
+    sent: int  # bytes that the operating system has taken over, of what is written
+
+    @property
+    def pause(self) -> Callable[[], None] | None:
+        """What is to be called before each message that is written; ``None`` for nothing.
+
+        Greenlets, which run until they have to wait, let others run in it now and then.
+        """
+
+    def handshake(self, deadline: float | None = None) -> None:
+        """Run the TLS handshake, unless it is done already, or there is none to be done.
+
+        :raises ssl.SSLError: the handshake failed.
+        """
 
     def recv(self, deadline: float | None = None) -> bytes:
         """Wait for bytes and return them, at most RECV_SIZE; ``b""`` at the end of the stream."""
@@ -49,7 +80,7 @@ class Transport(Protocol):
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         """Write all of ``data``."""
 
-    def try_send(self, data: bytes) -> int:
+    def try_send(self, data: bytes | memoryview) -> int:
         """Write as much as is possible without waiting, and return how many bytes that was."""
 
     def wait_ready(self, deadline: float | None = None) -> None:
@@ -69,7 +100,12 @@ class Transport(Protocol):
 
 
 def transport_for(sock: socket.socket) -> Transport:
-    """Return the transport for a connected socket, by its type."""
+    """Return the transport for a connected socket, by its type: for greenlets, if it is one of gevent's."""
+    # Those wrap a native socket. Where gevent has patched the standard library, every socket is one of them.
+    if not isinstance(sock, _socket.socket):
+        from .transport_gevent import transport_for_greenlets
+
+        return transport_for_greenlets(sock)
     return TLSTransport(sock) if isinstance(sock, ssl.SSLSocket) else SocketTransport(sock)
 
 
@@ -78,20 +114,35 @@ def remaining(deadline: float | None) -> float | None:
     return None if deadline is None else min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)
 
 
-def _lost(error: TimeoutError) -> OSError:
+def lost(error: TimeoutError) -> OSError:
+    """Return the error for a connection that the operating system has given up."""
     # ETIMEDOUT of the operating system is a TimeoutError as well, but means that the peer's machine does not answer.
     return ConnectionAbortedError(error.errno, error.strerror)
 
 
-class _SocketBase:
+def receive(sock: socket.socket, size: int) -> bytes:
+    """Return what ``sock.recv(size)`` does."""
+    if size <= _LEAST_RECV_SIZE:
+        return sock.recv(size)
+    # recv() cuts off what it has not filled of its block of memory. If that is little, glibc keeps it aside for a small
+    # request to come, and no later read fits into the rest of the block: a flood leaves megabytes of such holes.
+    buffer = bytearray(size)
+    return bytes(memoryview(buffer)[: sock.recv_into(buffer)])
+
+
+class SocketBase:
     """What a plain and a TLS socket have in common."""
 
     secure = False
+    runtime = THREADS
+    pause: Callable[[], None] | None = None
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.sent = 0
         self._recv_size = _LEAST_RECV_SIZE
-        self._ending = threading.Lock()  # held by abort() and close(): between them the descriptor may become another's
+        # Held by abort() and close(): between them the descriptor may become another's. A signal handler may abort().
+        self._ending = self.runtime.rlock()
         try:
             self.remote_address = sock.getpeername()
         except OSError:  # the peer has gone already: reading will tell
@@ -99,6 +150,9 @@ class _SocketBase:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # A frame is written as a whole, so waiting for more of it to come (Nagle) only delays it.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def handshake(self, deadline: float | None = None) -> None:
+        pass
 
     def wait_ready(self, deadline: float | None = None) -> None:
         self._wait(_READ | _WRITE, deadline)
@@ -133,7 +187,7 @@ class _SocketBase:
                 raise TimeoutError("timed out")
 
 
-class SocketTransport(_SocketBase):
+class SocketTransport(SocketBase):
     """A plain stream socket, TCP or Unix. Takes the socket over and puts it into blocking mode."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -145,20 +199,22 @@ class SocketTransport(_SocketBase):
         if deadline is not None:
             self._wait(_READ, deadline)
         try:
-            data = self.sock.recv(self._recv_size)
+            data = receive(self.sock, self._recv_size)
         except TimeoutError as error:
-            raise _lost(error) from None
+            raise lost(error) from None
         if len(data) == self._recv_size or self._recv_size > _LEAST_RECV_SIZE:
             self._adapt(len(data))
         return data
 
     def try_send(self, data: bytes | memoryview) -> int:
         try:
-            return self.sock.send(data, _DONTWAIT)
+            sent = self.sock.send(data, _DONTWAIT)
         except BlockingIOError:
             return 0
         except TimeoutError as error:
-            raise _lost(error) from None
+            raise lost(error) from None
+        self.sent += sent
+        return sent
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         rest = memoryview(data)
@@ -166,7 +222,7 @@ class SocketTransport(_SocketBase):
             self._wait(_WRITE, deadline)
 
 
-class TLSTransport(_SocketBase):
+class TLSTransport(SocketBase):
     """A TLS connection. Takes the :class:`ssl.SSLSocket` over and puts it into non-blocking mode.
 
     OpenSSL's objects must not be read and written at the same time, so a lock guards each call; no thread waits while
@@ -178,15 +234,12 @@ class TLSTransport(_SocketBase):
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
         self._tls = sock
-        self._lock = threading.Lock()
+        # A signal handler may send while it has interrupted recv(): within the lock, but not within OpenSSL.
+        self._lock = self.runtime.rlock()
         self._write_ended = False
         sock.setblocking(False)
 
     def handshake(self, deadline: float | None = None) -> None:
-        """Run the TLS handshake, for a socket that was wrapped with ``do_handshake_on_connect=False``.
-
-        :raises ssl.SSLError: the handshake failed.
-        """
         self._retry(self._tls.do_handshake, deadline)
 
     def recv(self, deadline: float | None = None) -> bytes:
@@ -210,20 +263,23 @@ class TLSTransport(_SocketBase):
             self._tls.unwrap()
         super().shutdown_write()
 
-    def try_send(self, data: bytes) -> int:
+    def try_send(self, data: bytes | memoryview) -> int:
         # After a 0, OpenSSL wants the same bytes again: whoever calls keeps them in front of what follows.
         with self._lock:
             try:
-                return self._tls.send(data)
+                sent = self._tls.send(data)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return 0
             except TimeoutError as error:
-                raise _lost(error) from None
+                raise lost(error) from None
+            self.sent += sent
+            return sent
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         rest = memoryview(data)
         while rest:
             sent = self._retry(lambda: self._tls.send(rest), deadline)  # noqa: B023 - called before the next round
+            self.sent += sent
             rest = rest[sent:]
 
     def _retry(self, operation: Any, deadline: float | None) -> Any:
@@ -237,5 +293,5 @@ class TLSTransport(_SocketBase):
                 except ssl.SSLWantWriteError:
                     wanted = _WRITE
                 except TimeoutError as error:
-                    raise _lost(error) from None
+                    raise lost(error) from None
             self._wait(wanted, deadline)

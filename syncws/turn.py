@@ -4,14 +4,15 @@ A connection has one socket and no thread of its own, so one of the threads that
 the one in ``receive()``, or, while there is none, one that waits for a pong or for the end. A :class:`Turn` is a lock
 that such a thread can wait for together with the thing that it wants, which another reader may bring about.
 
-Any thread may call anything here, but :meth:`Turn.release` only the one that has the turn.
+Any thread may call anything here, but :meth:`Turn.release` only the one that has the turn. A signal handler that has
+interrupted one of these methods may call :meth:`Turn.notify` and :meth:`Turn.take_now`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
+from .runtime import Runtime
 from .transport import remaining
 
 __all__ = ["Turn"]
@@ -20,24 +21,22 @@ __all__ = ["Turn"]
 class Turn:
     """A lock with waiters that may find, before it is theirs, that they need it no longer.
 
+    :param runtime: of those who wait.
     :ivar wanted: how many threads wait for the turn that go first.
     """
 
-    __slots__ = ("_changed", "_lock", "_owner", "_waiting", "wanted")
+    __slots__ = ("_changed", "_lock", "_on_free", "_waiting", "wanted")
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(threading.Lock())
-        self._owner = 0  # the thread that has it
+    def __init__(self, runtime: Runtime) -> None:
+        self._lock = runtime.lock()
+        self._changed = runtime.condition()
         self._waiting = 0  # threads in take() and wait()
+        self._on_free: Callable[[], None] | None = None
         self.wanted = 0  # those of them that go first
 
     def take_now(self) -> bool:
         """Take the turn if it is free, without waiting."""
-        if not self._lock.acquire(False):
-            return False
-        self._owner = threading.get_ident()
-        return True
+        return self._lock.acquire(False)
 
     def take(self, deadline: float | None, done: Callable[[], bool], *, eager: bool = True) -> bool:
         """Wait for the turn and return True, or return False as soon as ``done()`` is true.
@@ -65,20 +64,32 @@ class Turn:
 
     def release(self) -> None:
         """Give the turn back; one that waits for it wakes up."""
-        self._owner = 0
         self._lock.release()
-        if self._waiting:
+        if self._waiting or self._on_free is not None:
             self.notify()
-
-    @property
-    def mine(self) -> bool:
-        """Whether the calling thread has the turn already: it is a signal handler that has interrupted a reader."""
-        return self._owner == threading.get_ident()
 
     def notify(self) -> None:
         """Let those that wait look again whether they are done."""
         with self._changed:
+            on_free, self._on_free = self._on_free, None
             self._changed.notify_all()
+        if on_free is not None:
+            on_free()
+
+    def on_free(self, function: Callable[[], None], *, even_if_free: bool = False) -> bool:
+        """Have a function called once by whoever gives the turn back, or earlier; return False if nobody has it.
+
+        One thread at a time, unlike all else here.
+
+        :param function: must not wait; the same one for each call, as only one is kept.
+        :param even_if_free: if nobody has the turn, have it called by the next one that takes it and gives it back.
+        """
+        # Before the look: a release that misses it happened before that look.
+        self._on_free = function
+        if even_if_free or self._lock.locked():
+            return True
+        self._on_free = None
+        return False
 
     def wait(self, deadline: float | None, done: Callable[[], bool]) -> None:
         """Wait until ``done()`` is true, looking again at each :meth:`notify` and :meth:`release`.

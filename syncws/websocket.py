@@ -2,8 +2,8 @@
 
 The concurrency contract
     One thread at a time receives (:class:`ConcurrencyError` otherwise); any number of threads send; any thread
-    closes. No thread is started: the thread in ``receive()`` reads the socket itself and answers pings on its way.
-    While no thread receives, pings of the peer wait, and so does the peer, once the socket's buffers are full.
+    closes. The thread in ``receive()`` reads the socket itself and answers pings on its way. While no thread receives,
+    the keeper, one for all connections, answers them and reads ahead, up to a limit; then the peer has to wait.
 
 What is raised
     ``ConnectionClosed`` when the connection is over, after every message that arrived before has been returned; a
@@ -15,14 +15,15 @@ How bytes are moved and how a connection ends is in :mod:`syncws.connection`.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
-from .connection import SLICE, Connection
-from .errors import ConcurrencyError, ConnectionClosed, ProtocolError
+from .attended import Attended
+from .errors import BacklogFull, ConcurrencyError, ConnectionClosed
+from .escapes import escaped
+from .logs import get_logger
 from .options import Options, check_seconds
 from .protocol.codes import CONTINUATION
 from .protocol.deflate import compressor_for, inflater_for
@@ -31,11 +32,16 @@ from .protocol.handshake import Agreement, RequestHead
 from .protocol.headers import Headers
 from .protocol.machine import State
 from .protocol.messages import MessageReader, Piece
+from .stats import ConnectionStats
 from .transport import Transport
 
 __all__ = ["WebSocket"]
 
+_log = get_logger("syncws.websocket")
+
 _QUIET_ENDS = (1000, 1001, 1005)
+# IANA's registry of close codes: 1013, a temporary condition, such as overload.
+_TRY_AGAIN_LATER = 1013
 
 
 class _Default:
@@ -45,7 +51,7 @@ class _Default:
 _DEFAULT: Final = _Default()
 
 
-class WebSocket(Connection):
+class WebSocket(Attended):
     """An open WebSocket connection.
 
     Made by :func:`syncws.accept`, :func:`syncws.upgrade`, :func:`syncws.connect` and the servers, not by hand.
@@ -80,12 +86,15 @@ class WebSocket(Connection):
             max_fragments=options.max_fragments,
         )
         reader.feed(leftover)
+        self._leftover = len(leftover)
         super().__init__(transport, role, reader, options)
         self.request = request
+        self.logged_address = ""  # for the access log: set by a server that knows better than the socket
         self.subprotocol = agreement.subprotocol
         self.extensions = agreement.extensions
-        self._compressor = compressor_for(parameters, settings, role) if parameters and settings else None
-        self._sending = threading.Lock()  # held for a whole message, over all its fragments
+        self._writer.compressor = compressor_for(parameters, settings, role) if parameters and settings else None
+        self._sending = transport.runtime.fair_lock()  # held for a whole message, over all its fragments
+        self._pause = transport.pause
         self._fragmenting: int | None = None  # the thread in send_fragments()
 
     # What it is and how it is.
@@ -103,30 +112,44 @@ class WebSocket(Connection):
     @property
     def state(self) -> State:
         """Where the connection is in its life."""
-        return self._state
+        return self._fate.state
 
     @property
     def closed(self) -> bool:
         """Whether the connection is over, or about to be: nothing can be sent any more."""
-        return self._end is not None
+        return self._fate.end is not None
 
     @property
     def close_code(self) -> int | None:
         """The close code (RFC 6455, 7.1.5) of the side that began to close; ``None`` while the connection is open."""
-        return self._end[0] if self._end else None
+        return self._fate.end[0] if self._fate.end else None
 
     @property
     def close_reason(self) -> str | None:
         """The reason that came with the close code; ``None`` while the connection is open."""
-        return self._end[1] if self._end else None
+        return self._fate.end[1] if self._fate.end else None
 
     @property
-    def latency(self) -> float | None:
-        """The round-trip time that the latest :meth:`ping` measured, in seconds; ``None`` before the first."""
-        return self._pings.latency
+    def backlog(self) -> int:
+        """How many bytes wait for the peer to read: messages of ``send(wait=False)``, and the rest of one begun."""
+        return self._writer.waiting
+
+    def stats(self) -> ConnectionStats:
+        """Return figures of the connection: messages, bytes, duration. Any thread; also when it is over."""
+        return ConnectionStats(
+            duration=(time.monotonic() if self._ended is None else self._ended) - self._opened,
+            messages_received=self._reader.arrived,
+            messages_sent=self._writer.messages,
+            bytes_received=self._leftover + self._received,
+            bytes_sent=self._transport.sent - self._sent_before,
+            backlog=self.backlog,
+            latency=self.latency,
+            close_code=self.close_code if self._gone else None,
+        )
 
     def __repr__(self) -> str:
-        return f"<WebSocket {self._role} {self.path} {self.remote_address} {self._state.value}>"
+        text = f"{self._role} {self.path} {self.remote_address} {self._fate.state.value}"
+        return f"<WebSocket {escaped(text)}>"
 
     # Receiving.
 
@@ -158,7 +181,7 @@ class WebSocket(Connection):
         while True:
             piece = self._pull(self._reader.next_piece, timeout)
             assert isinstance(piece, Piece)
-            self._unfinished = (-1, 0.0)  # here the limit on waiting begins anew with each piece
+            self._patience.renew()  # here the limit on waiting begins anew with each piece
             if piece.data or (piece.last and empty):
                 empty = False
                 yield piece.data
@@ -183,29 +206,45 @@ class WebSocket(Connection):
 
     # Sending.
 
-    def send(self, data: str | bytes | bytearray | memoryview, *, timeout: float | _Default | None = _DEFAULT) -> None:
+    def send(
+        self,
+        data: str | bytes | bytearray | memoryview,
+        *,
+        wait: bool = True,
+        timeout: float | _Default | None = _DEFAULT,
+    ) -> None:
         """Send a message: ``str`` as text, bytes-like as binary. Any thread.
 
         Returns when the operating system has taken the message over; whether it arrives, only an answer tells.
 
+        With ``wait=False`` it never waits, so that one slow peer holds up nobody: what the system does not take at
+        once leaves in the background, in order, up to ``max_backlog`` bytes of it. Past that, ``backlog_policy``
+        applies. A signal handler, or a callback of gevent's event loop, may call it so.
+
+        :param wait: ``False``: queue what cannot leave at once.
         :param timeout: seconds to wait for a peer that does not read; default: the option ``send_timeout``;
             ``None``: for ever.
-        :raises TypeError: data is neither.
+        :raises TypeError: data is neither; a timeout for what does not wait.
         :raises ValueError: text that UTF-8 cannot encode, such as a lone surrogate.
-        :raises ConnectionClosed: the connection is over, or was lost meanwhile.
+        :raises ConnectionClosed: the connection is over, or was lost meanwhile; or has just been closed, with 1013,
+            because too much waits.
+        :raises BacklogFull: there is no room for the message in the backlog.
         :raises TimeoutError: the peer did not read; the connection is dropped, as a message cannot be cut off. If
             another thread was sending all the time, nothing of this message was sent and the connection stays.
         """
         opcode, payload = data_payload(data)
+        if not wait:
+            if not isinstance(timeout, _Default):
+                raise TypeError("send(wait=False) does not wait, so there is no timeout for it")
+            self._queue(opcode, payload)
+            return
         seconds = self._options.send_timeout if isinstance(timeout, _Default) else check_seconds("timeout", timeout)
+        if self._pause is not None:
+            self._pause()
         if not self._sending.acquire(False):
             self._wait_to_send(seconds)
         try:
-            compressor = self._compressor
-            if compressor is None or len(payload) < compressor.threshold:
-                self._write(opcode, payload, seconds)
-            else:
-                self._write(opcode, compressor.compress(payload), seconds, rsv1=True)
+            self._write(opcode, payload, seconds)
         finally:
             self._sending.release()
 
@@ -236,9 +275,9 @@ class WebSocket(Connection):
         seconds = self._options.send_timeout if isinstance(timeout, _Default) else check_seconds("timeout", timeout)
         if not self._sending.acquire(False):
             self._wait_to_send(seconds)
-        self._fragmenting = threading.get_ident()
         try:
-            self._write_fragment(opcode, payload, seconds, first=True)
+            self._fragmenting = self._transport.runtime.ident()
+            self._write_fragment(opcode, payload, seconds)
             for piece in iterator:
                 kind, payload = data_payload(piece)
                 if kind != opcode:
@@ -252,90 +291,49 @@ class WebSocket(Connection):
             self._fragmenting = None
             self._sending.release()
 
+    def _queue(self, opcode: int, payload: bytes) -> None:
+        fate = self._fate
+        cause: BacklogFull | None = None
+        if fate.end is None:
+            try:
+                if self._writer.queue(opcode, payload):
+                    return
+                if fate.end is None:
+                    self._lost("a write failed")
+            except BacklogFull as error:
+                if self._options.backlog_policy != "close" or error.size > error.limit:
+                    raise
+                self._close_slow(error)
+                cause = error
+        raise fate.error(self, cause)
+
+    def _close_slow(self, error: BacklogFull) -> None:
+        """Close the connection, and drop the backlog, unless it is being closed already: then it goes first."""
+        if self._begin_close(_TRY_AGAIN_LATER, f"slow consumer: max_backlog is {error.limit} bytes", None):
+            _log.info("%s reads too slowly; closing with %d: %s", self.remote_address, _TRY_AGAIN_LATER, error)
+            self._writer.drop_queued()
+
     def _give_message_up(self, reason: str) -> None:
         """Send a close frame and wait until it has left: a thread in receive() may not know that it waits for room."""
+        if self._fate.end is not None:
+            return  # it is over or closing already, so nothing of the message can follow
         self.begin_close(1011, reason)
         try:
             self._writer.finish(self._closing_deadline())
         except OSError:
             self._drop(reason)
 
-    def _write_fragment(
-        self, opcode: int, payload: bytes, seconds: float | None, *, first: bool = False, last: bool = False
-    ) -> None:
-        if self._compressor is not None:
-            payload = self._compressor.compress_piece(payload, last=last)
-        self._write(opcode, payload, seconds, fin=last, rsv1=first and self._compressor is not None)
+    def _write_fragment(self, opcode: int, payload: bytes, seconds: float | None, *, last: bool = False) -> None:
+        if self._pause is not None:
+            self._pause()
+        self._write(opcode, payload, seconds, fin=last)
 
     def _wait_to_send(self, seconds: float | None) -> None:
         """Wait for the lock that a whole message holds, and take it."""
-        if self._fragmenting == threading.get_ident():
+        if self._fragmenting == self._transport.runtime.ident():
             raise ConcurrencyError("send() within the iterable that send_fragments() is sending; collect first")
         if not self._sending.acquire(timeout=-1 if seconds is None else min(max(seconds, 0), threading.TIMEOUT_MAX)):
             raise TimeoutError(f"another thread has been sending for {seconds} s; nothing of this message was sent")
-
-    def ping(self, data: bytes | bytearray | memoryview = b"", timeout: float | None = None) -> float:
-        """Send a ping, wait for its pong, and return the round-trip time in seconds. Any thread.
-
-        If no thread is receiving, this one reads meanwhile; messages that it meets are set aside for ``receive()``,
-        up to 256 KiB. Behind more than that the pong is found only when they have been received.
-
-        :param data: at most 125 bytes to come back; default: a number.
-        :param timeout: seconds to wait for the pong; ``None``: for ever.
-        :raises TimeoutError: no pong in time.
-        :raises ConnectionClosed: the connection is over.
-        :raises TypeError: data is not bytes-like.
-        :raises ValueError: data is too long, or a ping with the same data is under way.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._end is not None:
-            raise self._closed_error()
-        ping = self._pings.begin(data)
-
-        def done() -> bool:
-            return ping.round_trip is not None or self._state is State.CLOSED
-
-        try:
-            self._writer.post_ping(ping.payload)
-            while self._take_turn(deadline, done, eager=False):
-                try:
-                    self._look_ahead(deadline, done)
-                finally:
-                    self._turn.release()
-                if self._reader.looked_ahead:
-                    self._turn.wait(deadline, lambda: done() or not self._reader.looked_ahead)
-        except TimeoutError:
-            raise TimeoutError(f"no pong within {timeout} s") from None
-        finally:
-            self._pings.forget(ping)
-            self._writer.withdraw_ping(ping.payload)
-        if ping.round_trip is None:
-            raise self._closed_error()
-        return ping.round_trip
-
-    def _look_ahead(self, deadline: float | None, done: Callable[[], bool]) -> None:
-        """Serve control frames until done, until a receiver wants the turn, or until enough has been set aside."""
-        reader = self._reader
-        try:
-            while not (done() or self._turn.wanted):
-                frame = reader.next_control()
-                if frame is not None:
-                    self._on_control(frame)
-                elif reader.looked_ahead:
-                    return
-                else:
-                    self._fill_for_a_moment(deadline)
-        except ProtocolError as error:
-            self._fail(error)
-
-    def _fill_for_a_moment(self, deadline: float | None) -> None:
-        """Wait for bytes, but not for long: a receiver that comes meanwhile may find a message set aside."""
-        moment = time.monotonic() + SLICE
-        if deadline is not None and deadline <= moment:
-            self._fill(deadline)
-        else:
-            with contextlib.suppress(TimeoutError):
-                self._fill(moment)
 
     def __enter__(self) -> WebSocket:
         return self

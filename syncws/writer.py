@@ -5,21 +5,32 @@ they are *posted*, and leave with whoever holds the lock or, if nobody does, at 
 What is left goes in front of the next write, or when :meth:`FrameWriter.flush_due` is called with room in the socket;
 until then posted frames wait as well, so that a peer that pings and never reads costs no memory.
 
+Messages for which nobody waits are *queued* (:mod:`syncws.backlog`), and leave in the same way, each when all in front
+of it has left. They are never between the fragments of a message, pings and pongs may overtake them, and the close
+frame goes behind them; :meth:`FrameWriter.write` does so as well, and waits for them.
+
 Any thread may call anything here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-import threading
 import time
 from collections.abc import Callable
 
-from .protocol.codes import CLOSE, PING, PONG
+from .backlog import Backlog
+from .protocol.codes import CLOSE, CONTINUATION, PING, PONG
+from .protocol.deflate import Compressor
 from .protocol.frames import encode_frame
 from .transport import Transport, remaining
 
 __all__ = ["FrameWriter"]
+
+# In which what is posted goes out.
+_ORDER = (PING, PONG, CLOSE)
+# So many messages of the backlog leave in one go; whoever has called has other things to do.
+_IN_A_ROW = 16
 
 
 class FrameWriter:
@@ -27,13 +38,18 @@ class FrameWriter:
 
     :param masked: mask every frame with a fresh key (RFC 6455, 5.3: a client MUST).
     :param on_close_sent: called once, when the close frame has been put on its way; must not wait.
+    :param on_unsent: called when what is posted or queued cannot leave at once; must not wait.
     :param on_cut_off: called with the reason when a frame could not be written to its end; is to drop the connection,
         because nothing can follow; must not wait.
+    :param backlog: where messages are queued.
+    :ivar compressor: for messages, if they are to be compressed; to be set before the first.
+    :ivar messages: how many have been written.
+    :ivar ended: the close frame is on its way, or a write failed: nothing may follow.
     """
 
     __slots__ = (
-        "_close", "_due", "_lock", "_masked", "_on_close_sent", "_on_cut_off", "_pings", "_pong", "_posted",
-        "_transport", "_unsent", "_waits", "ended",
+        "_backlog", "_lock", "_masked", "_midway", "_on_close_sent", "_on_cut_off", "_on_unsent", "_posted",
+        "_queued", "_transport", "_unsent", "compressor", "ended", "messages",
     )  # fmt: skip
 
     def __init__(
@@ -43,97 +59,128 @@ class FrameWriter:
         masked: bool,
         on_close_sent: Callable[[], None],
         on_cut_off: Callable[[str], None],
+        on_unsent: Callable[[], None],
+        backlog: Backlog | None = None,
     ) -> None:
         self._transport = transport
         self._masked = masked
         self._on_close_sent = on_close_sent
         self._on_cut_off = on_cut_off
-        self._lock = threading.Lock()
-        self._unsent = b""  # guarded by _lock: bytes that follow what the transport has taken
-        self._waits = 0  # the thread that waits for room in write()
-        self._due = threading.Lock()  # guards what is posted, below
-        self._posted = False  # something is
-        self._pong: bytes | None = None
-        self._pings: dict[bytes, None] = {}
-        self._close: bytes | None = None
-        self.ended = False  # the close frame is on its way, or a write failed: nothing may follow
+        self._on_unsent = on_unsent
+        self._lock = transport.runtime.lock()
+        # Guarded by _lock: bytes that follow what the transport has taken.
+        self._unsent: bytes | memoryview = b""
+        self._midway = False  # guarded by _lock: the fragments of a message are being written
+        # The payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, because
+        # a signal handler may post while it has interrupted the thread that holds it: each step is one of the dict.
+        self._posted: dict[tuple[int, bytes], bytes] = {}
+        self._backlog = Backlog(transport.runtime) if backlog is None else backlog
+        self._queued = self._backlog.items
+        self.compressor: Compressor | None = None
+        self.messages = 0
+        self.ended = False
 
     @property
     def unsent(self) -> bool:
-        """Whether bytes wait for room in the socket."""
-        return bool(self._unsent)
+        """Whether something waits for room in the socket, and for nothing else."""
+        # Whoever holds the lock sees to what is queued: the next step is theirs, with room or without.
+        return bool(self._unsent) or (self._queue_due and not self._lock.locked())
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes wait for room in the socket: payloads of messages, and frames that have been begun."""
+        return len(self._unsent) + self._backlog.size
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to be written, and nobody is writing."""
+        return not (self._due or self._lock.locked())
 
     @property
     def busy(self) -> bool:
         """Whether a thread is writing at the moment: any, or the one that a calling signal handler has interrupted."""
         return self._lock.locked()
 
-    @property
-    def mine(self) -> bool:
-        """Whether the calling thread waits in :meth:`write` already: it is a signal handler."""
-        return self._waits == threading.get_ident()
+    def write(self, opcode: int, payload: bytes, fin: bool = True, timeout: float | None = None) -> bool:
+        """Write a frame, behind all that is queued, and return True, or False if nothing may be written any more.
 
-    def write(
-        self, opcode: int, payload: bytes, fin: bool = True, rsv1: bool = False, timeout: float | None = None
-    ) -> bool:
-        """Write a frame and return True, or False if nothing may be written any more.
-
+        :param fin: False for the fragments of a message, but for the last.
         :param timeout: seconds to wait for room in the socket; ``None``: for ever. Another thread that writes is
             waited for in any case.
         :raises TimeoutError: the time is over; the connection has been dropped, because a frame cannot be cut off.
         :raises OSError: the connection was lost.
         """
         with self._lock:
-            if self._posted or self._unsent:
-                self._send(self._take_unsent() + self._take_posted(), timeout)
-            if self.ended:
-                return False
-            self._send(encode_frame(opcode, payload, fin, rsv1, self._new_key() if self._masked else None), timeout)
-        # Posted meanwhile. Nobody else may know that this waits for room in the socket, so this thread does.
-        while self._posted and not self.ended and self._lock.acquire(False):
             try:
-                self._send(self._take_unsent() + self._take_posted(), timeout)
-            finally:
-                self._lock.release()
+                deadline = None
+                if self._posted or self._unsent or self._queued:
+                    deadline = None if timeout is None else time.monotonic() + timeout
+                    self._catch_up(timeout, deadline)
+                if self.ended:
+                    return False
+                data = self._encode(opcode, payload, fin)
+                if (sent := self._transport.try_send(data)) < len(data):
+                    self._send_rest(data, sent, timeout, deadline)
+            except BaseException as error:
+                self._fail(error, timeout)
+                raise
+        if self._posted or self._queued:
+            self._write_posted(timeout)
+            self.flush_due()
         return True
+
+    def queue(self, opcode: int, payload: bytes) -> bool:
+        """Have a message written when there is room, without waiting, or return False if nothing may be written.
+
+        :raises BacklogFull: there is no room among those that wait.
+        """
+        if not self._backlog.has_room(len(payload), len(self._unsent)):
+            self.flush_due()  # there may be room in the socket by now
+        if not self._backlog.put(opcode, payload, len(self._unsent)):
+            return False
+        self.flush_due()
+        return True
+
+    def drop_queued(self) -> None:
+        """Drop the messages that are queued and take no more; what is posted leaves without waiting for them."""
+        self._backlog.close()
+        self.flush_due()
 
     def post_pong(self, payload: bytes) -> None:
         """Answer a ping without waiting; only the latest is answered (RFC 6455, 5.5.3)."""
-        with self._due:
-            self._pong = payload
-            self._posted = True
+        self._posted[PONG, b""] = payload
         self.flush_due()
 
     def post_ping(self, payload: bytes) -> None:
         """Send a ping without waiting."""
-        with self._due:
-            self._pings[payload] = None
-            self._posted = True
+        self._posted[PING, payload] = payload
         self.flush_due()
 
     def withdraw_ping(self, payload: bytes) -> None:
         """Forget a ping if it has not been sent yet."""
-        with self._due:
-            self._pings.pop(payload, None)
+        self._posted.pop((PING, payload), None)
 
     def post_close(self, payload: bytes) -> None:
-        """Send the close frame without waiting; the first one counts."""
-        with self._due:
-            if self._close is None:
-                self._close = payload
-            self._posted = True
+        """Send the close frame without waiting; the first one counts. A signal handler may call this at any time."""
+        self._posted.setdefault((CLOSE, b""), payload)
         self.flush_due()
 
     def flush_due(self) -> None:
         """Write what is due as far as the socket takes it; another thread in :meth:`write` does it as well."""
-        while (self._unsent or (self._posted and not self.ended)) and self._lock.acquire(False):
+        limit = self.messages + _IN_A_ROW
+        while self._due and self._lock.acquire(False):
             try:
-                data = self._take_unsent() or self._take_posted()
-                self._unsent = data[self._transport.try_send(data) :]
-                if self._unsent:
+                data = self._take_unsent() or self._take_posted() or self._take_queued()
+                sent = self._transport.try_send(data) if data else 0
+                self._unsent = memoryview(data)[sent:] if sent < len(data) else b""
+                if self._unsent or self.messages >= limit:
+                    self._on_unsent()
                     return
             except OSError:
-                self.ended = True  # the connection was lost; whoever reads finds out how
+                self._end()  # the connection was lost; whoever reads finds out how
+            except BaseException as error:
+                self._fail(error, None)
+                raise
             finally:
                 self._lock.release()
 
@@ -147,7 +194,11 @@ class FrameWriter:
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise TimeoutError("timed out")
         try:
-            self._transport.send_all(self._take_unsent() + self._take_posted(), deadline)
+            while data := b"".join((self._take_unsent(), self._take_posted())) or self._take_queued():
+                self._transport.send_all(data, deadline)
+        except BaseException:
+            self._end()  # in the middle of a frame
+            raise
         finally:
             self._lock.release()
 
@@ -155,61 +206,125 @@ class FrameWriter:
         """End the TCP connection and give back its descriptor; writers that wait for the socket wake up."""
         self._transport.abort()
         with self._lock:
-            self.ended = True
+            self._end()
+            self._unsent = b""
             self._transport.close()
 
-    def _send(self, data: bytes, timeout: float | None) -> None:
-        """Write all of ``data``, or see to it that nothing follows; the lock must be held."""
-        try:
-            sent = self._transport.try_send(data)
-            if sent < len(data):
-                deadline = None if timeout is None else time.monotonic() + timeout
-                self._waits = threading.get_ident()
-                try:
-                    self._transport.send_all(memoryview(data)[sent:], deadline)
-                finally:
-                    self._waits = 0
-        except TimeoutError:
+    @property
+    def _due(self) -> bool:
+        return bool(self._unsent or (self._posted and not self.ended) or self._queue_due)
+
+    @property
+    def _queue_due(self) -> bool:
+        return bool(self._queued) and not (self._midway or self.ended)
+
+    def _catch_up(self, timeout: float | None, deadline: float | None) -> None:
+        """Write what goes in front of the next frame; the lock must be held."""
+        count = 0 if self._midway else len(self._queued)
+        self._send(b"".join((self._take_unsent(), self._take_posted())), timeout, deadline)
+        for _ in range(count):  # not those that come meanwhile
+            self._send(self._take_queued() + self._take_posted(), timeout, deadline)
+
+    def _write_posted(self, timeout: float | None) -> None:
+        # Posted meanwhile. Nobody else may know that this waits for room in the socket, so this thread does.
+        while self._posted and not self.ended and self._lock.acquire(False):
+            try:
+                data = b"".join((self._take_unsent(), self._take_posted()))
+                if not data:
+                    return  # the close frame is to go behind the backlog
+                self._send(data, timeout)
+            except BaseException as error:
+                self._fail(error, timeout)
+                raise
+            finally:
+                self._lock.release()
+
+    def _send(self, data: bytes, timeout: float | None, deadline: float | None = None) -> None:
+        """Write all of ``data``; the lock must be held. Parameters as for :meth:`_send_rest`."""
+        if not data:
+            return
+        if (sent := self._transport.try_send(data)) < len(data):
+            self._send_rest(data, sent, timeout, deadline)
+
+    def _send_rest(self, data: bytes, sent: int, timeout: float | None, deadline: float | None) -> None:
+        """Write what is left of ``data`` behind the first ``sent`` bytes.
+
+        :param timeout: seconds to wait; ``deadline``: when they are over, if they have begun already.
+        """
+        if deadline is None and timeout is not None:
+            deadline = time.monotonic() + timeout
+        self._transport.send_all(memoryview(data)[sent:], deadline)
+
+    def _fail(self, error: BaseException, timeout: float | None) -> None:
+        """See to it that nothing follows what has not been written to its end; the lock must be held.
+
+        What is raised in between, such as a KeyboardInterrupt, does not tell how much has been taken from those that
+        wait, nor whether the compressor remembers a message that the peer will never see.
+        """
+        if isinstance(error, TimeoutError):
             reason = f"the peer has not read for {timeout} s, so the connection has been dropped"
             self._cut_off(reason)
             raise TimeoutError(reason) from None
-        except OSError:
-            self.ended = True
-            raise
-        except BaseException as error:  # such as KeyboardInterrupt
-            self._cut_off(f"{type(error).__name__} interrupted a frame")
-            raise
+        if isinstance(error, OSError):
+            self._end()  # the connection was lost
+        else:
+            self._cut_off(f"{type(error).__name__} interrupted a message")
 
     def _cut_off(self, reason: str) -> None:
-        self.ended = True
+        self._end()
         self._on_cut_off(reason)
+
+    def _end(self) -> None:
+        self.ended = True
+        self._backlog.close()
+
+    def _encode(self, opcode: int, payload: bytes, fin: bool = True) -> bytes:
+        """Return the frame of a message, or of a fragment of one; the lock must be held, until it has been sent."""
+        self.messages += fin
+        self._midway = not fin
+        compressor = self.compressor
+        if compressor is not None:
+            first = opcode != CONTINUATION
+            if not (first and fin and len(payload) < compressor.threshold):
+                payload = compressor.compress_piece(payload, last=fin)
+                return encode_frame(opcode, payload, fin, first, self._new_key() if self._masked else None)
+        return encode_frame(opcode, payload, fin, False, self._new_key() if self._masked else None)
 
     @staticmethod
     def _new_key() -> bytes:
         # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
         return secrets.token_bytes(4)
 
-    def _take_unsent(self) -> bytes:
+    def _take_unsent(self) -> bytes | memoryview:
         data, self._unsent = self._unsent, b""
         return data
+
+    def _take_queued(self) -> bytes:
+        """Return the frame of the oldest message that is queued, if it may leave now; the lock must be held."""
+        message = self._backlog.take() if self._queue_due else None
+        return b"" if message is None else self._encode(*message)
 
     def _take_posted(self) -> bytes:
         """Return the frames that are posted, the close frame last; the lock must be held."""
         if self.ended:
             return b""
-        with self._due:
-            frames = [(PING, payload) for payload in self._pings]
-            if self._pong is not None:
-                frames.append((PONG, self._pong))
-            if self._close is not None:
-                frames.append((CLOSE, self._close))
-                # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
+        items: list[tuple[tuple[int, bytes], bytes]] = []
+        with contextlib.suppress(KeyError):  # all taken
+            while True:
+                items.append(self._posted.popitem())
+        items.reverse()  # as they were posted
+        # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
+        items.sort(key=lambda item: _ORDER.index(item[0][0]))
+        if items and items[-1][0][0] == CLOSE:
+            if self._midway:
+                self._backlog.close()  # the message that it cuts off will never end, so nothing can follow
+            if self._backlog.end():
                 self.ended = True
-            self._posted = False
-            self._pong = self._close = None
-            self._pings.clear()
-        if self.ended:
-            self._on_close_sent()
+                self._on_close_sent()
+            else:
+                key, payload = items.pop()
+                self._posted[key] = payload
         return b"".join(
-            encode_frame(opcode, payload, key=self._new_key() if self._masked else None) for opcode, payload in frames
+            encode_frame(opcode, payload, key=self._new_key() if self._masked else None)
+            for (opcode, _), payload in items
         )

@@ -26,7 +26,7 @@ def make_environ(head: RequestHead, transport: Transport) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": head.method,
         "SCRIPT_NAME": "",
-        # PEP 3333: a str that stands for bytes by way of ISO 8859-1. The targets of CONNECT and "OPTIONS *" have none.
+        # PEP 3333: a str that stands for bytes by way of ISO 8859-1. The target of "OPTIONS *" has none.
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1") if path.startswith("/") else "/",
         "QUERY_STRING": head.target.partition("?")[2],
         "REQUEST_URI": head.target,

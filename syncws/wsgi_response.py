@@ -60,10 +60,14 @@ class Response:
     :param method: the request's method; a response to HEAD has no body.
     :param version: the HTTP version of the request; a client of HTTP/1.0 does not know chunks.
     :param may_keep_alive: asked when the head is sent: whether the connection may serve another request.
+    :ivar status: as it was given to start_response(); ``""`` before that.
+    :ivar fields: the header fields, likewise.
+    :ivar sent: bytes of the body.
     :ivar started: something has been sent.
     :ivar keep_alive: the connection may serve another request; decided with the head.
     :ivar failure: what ``send`` raised.
     :ivar discarding: the connection belongs to a WebSocket, and whatever the app still answers is dropped.
+    :ivar failed: what was dropped is an error page (5xx): a web framework has met an exception of its app.
     """
 
     def __init__(
@@ -73,15 +77,16 @@ class Response:
         self._method = method
         self._version = version
         self._may_keep_alive = may_keep_alive
-        self._status = ""
-        self._fields: list[tuple[str, str]] = []
+        self.status = ""
+        self.fields: list[tuple[str, str]] = []
         self._length: int | None = None  # the Content-Length, if there is one
-        self._sent = 0  # bytes of the body
+        self.sent = 0  # bytes of the body
         self._chunked = False
         self.started = False
         self.keep_alive = False
         self.failure: OSError | None = None
         self.discarding = False
+        self.failed = False
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
@@ -93,11 +98,12 @@ class Response:
         :returns: the ``write()`` that PEP 3333 keeps for old code.
         """
         if self.discarding:
+            self.failed = status.startswith("5")
             return self.write
         try:
             if exc_info is not None and self.started:
                 raise exc_info[1].with_traceback(exc_info[2])
-            if exc_info is None and self._status:
+            if exc_info is None and self.status:
                 raise RuntimeError("start_response() was called a second time, without exc_info")
         finally:
             exc_info = None  # PEP 3333: avoid a reference cycle through the traceback
@@ -107,8 +113,8 @@ class Response:
             raise ValueError(f"status must be like '200 OK', from 200 to 599, not {status!r:.80}")
         fields = [_check_field(field) for field in headers]
         self._length = _content_length(fields)
-        self._fields = fields
-        self._status = status
+        self.fields = fields
+        self.status = status
         return self.write
 
     def write(self, data: bytes, *, only: bool = False) -> None:
@@ -124,11 +130,11 @@ class Response:
             raise TypeError(f"the body of a WSGI response is made of bytes, not {type(data).__name__}")
         if not data:
             return
-        sent = self._sent + len(data)
+        sent = self.sent + len(data)
         if self._length is not None and sent > self._length and not self._bodiless:
             raise RuntimeError(f"response body is longer than its Content-Length, {self._length} bytes")
         head = b"" if self.started else self._head(len(data) if only else None)
-        self._sent = sent
+        self.sent = sent
         if self._bodiless:
             self._transmit(head)
         elif self._chunked:
@@ -139,7 +145,7 @@ class Response:
 
     def fitting(self, data: bytes) -> bytes:
         """Return as much of ``data`` as the Content-Length has room for; all of it, if there is none."""
-        return data if self._length is None else data[: max(0, self._length - self._sent)]
+        return data if self._length is None else data[: max(0, self._length - self.sent)]
 
     def finish(self) -> None:
         """Complete the response: send a head that is still to be sent, and the end of a chunked body.
@@ -150,24 +156,24 @@ class Response:
             return
         if not self.started:
             self._transmit(self._head(0))
-        if self._length is not None and self._sent < self._length and not self._bodiless:
-            raise RuntimeError(f"response body has {self._sent} bytes, its Content-Length is {self._length}")
+        if self._length is not None and self.sent < self._length and not self._bodiless:
+            raise RuntimeError(f"response body has {self.sent} bytes, its Content-Length is {self._length}")
         if self._chunked:
             self._transmit(b"0\r\n\r\n")
 
     @property
     def _bodiless(self) -> bool:
         # RFC 9112, 6.3: responses to HEAD, and 204 and 304, end with the head.
-        return self._method == "HEAD" or self._status[:3] in ("204", "304")
+        return self._method == "HEAD" or self.status[:3] in ("204", "304")
 
     def _head(self, size: int | None) -> bytes:
         """Return the head, and settle how the body is framed and whether the connection goes on.
 
         :param size: the size of the whole body, if it is known.
         """
-        if not self._status:
+        if not self.status:
             raise RuntimeError("the app did not call start_response() before its body")
-        fields = [(name, value) for name, value in self._fields if name.lower() != "connection"]
+        fields = [(name, value) for name, value in self.fields if name.lower() != "connection"]
         framed = self._length is not None or self._bodiless
         if not framed and size is not None:
             fields.append(("Content-Length", str(size)))
@@ -177,7 +183,7 @@ class Response:
         elif not framed:
             # RFC 9112, 6.3: what HTTP/1.0 has for a body of unknown size is to end the connection behind it.
             self._may_keep_alive = lambda: False
-        if self._status.startswith("204"):
+        if self.status.startswith("204"):
             # RFC 9110, 8.6: a server MUST NOT send Content-Length with a 204.
             fields = [(name, value) for name, value in fields if name.lower() != "content-length"]
         connection = self._connection()
@@ -188,12 +194,12 @@ class Response:
         for name, value in (("Date", formatdate(usegmt=True)), ("Server", "syncws")):
             if name.lower() not in names:
                 fields.append((name, value))
-        lines = [f"HTTP/1.1 {self._status}", *(f"{name}: {value}" for name, value in fields), "", ""]
+        lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in fields), "", ""]
         return "\r\n".join(lines).encode("latin-1")
 
     def _connection(self) -> list[str]:
         """Decide whether the connection may be used again; return what Connection is to say (RFC 9112, 9.3)."""
-        values = [value for name, value in self._fields if name.lower() == "connection"]
+        values = [value for name, value in self.fields if name.lower() == "connection"]
         wishes = split_list(values)
         options = [wish for wish in wishes if wish.lower() not in ("close", "keep-alive")]
         self.keep_alive = self._may_keep_alive() and "close" not in map(str.lower, wishes)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,9 +18,15 @@ __all__ = ["DEADLINE", "Server", "run", "running", "start"]
 DEADLINE = 30.0  # seconds: for what takes a fraction of one
 
 
-def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
-    """Start a command with all three streams piped, unless ``options`` of Popen say otherwise."""
-    command = [sys.executable, "-m", "syncws", *arguments]
+SYNCWS = ("-m", "syncws")
+
+
+def start(*arguments: str, program: Sequence[str] = SYNCWS, **options: object) -> subprocess.Popen[str]:
+    """Start a command with all three streams piped, unless ``options`` of Popen say otherwise.
+
+    :param program: what Python is to run, if not syncws.
+    """
+    command = [sys.executable, *program, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **{**pipes, **options})  # type: ignore[call-overload,no-any-return]
 
@@ -67,11 +73,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*arguments: str, cwd: Path | None = None) -> Iterator[Server]:
-    """Run a server command until the block is left."""
+def running(*arguments: str, program: Sequence[str] = SYNCWS, cwd: Path | None = None) -> Iterator[Server]:
+    """Run a server command until the block is left.
+
+    :param program: what Python is to run, if not syncws; it has to say where it listens as syncws does.
+    """
     with (
         tempfile.TemporaryFile() as log,
-        start(*arguments, stdin=subprocess.DEVNULL, stderr=log, cwd=cwd) as process,
+        start(*arguments, program=program, stdin=subprocess.DEVNULL, stderr=log, cwd=cwd) as process,
     ):
         try:
             yield Server(process, log)

@@ -11,23 +11,26 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+import pytest
 import trustme
 
 from syncws.options import Options
 from syncws.protocol.deflate import Parameters
 from syncws.protocol.handshake import Agreement, RequestHead
 from syncws.protocol.headers import Headers
-from syncws.transport import TLSTransport, transport_for
+from syncws.transport import Transport, transport_for
 from syncws.websocket import WebSocket
 
 __all__ = [
     "DEADLINE",
     "DEFLATE",
+    "PATCHED",
     "RawFrame",
     "RawPeer",
     "Task",
@@ -38,9 +41,16 @@ __all__ = [
     "reset",
     "sockets",
     "start",
+    "threads_only",
     "tls_transports",
     "websocket",
 ]
+
+# With everything patched by gevent (tox -e gevent), threads are greenlets, and connections those of greenlets.
+PATCHED = "gevent.monkey" in sys.modules and sys.modules["gevent.monkey"].is_module_patched("threading")
+if PATCHED:
+    time.sleep(0)  # the event loop opens its descriptors, so that no test is blamed for them
+threads_only = pytest.mark.skipif(PATCHED, reason="it is about native threads or sockets")
 
 # In seconds: how long a test waits for what must happen.
 DEADLINE = 10.0
@@ -130,7 +140,7 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-def tls_transports(kind: Kind = "unix", *, ragged: bool = True, **options: Any) -> tuple[TLSTransport, TLSTransport]:
+def tls_transports(kind: Kind = "unix", *, ragged: bool = True, **options: Any) -> tuple[Transport, Transport]:
     """A server's and a client's transport, before the TLS handshake.
 
     :param ragged: take a TCP connection that ends without a word of TLS for the end of the stream.
@@ -139,8 +149,8 @@ def tls_transports(kind: Kind = "unix", *, ragged: bool = True, **options: Any) 
     one, two = sockets(kind, **options)
     arguments: dict[str, Any] = {"do_handshake_on_connect": False, "suppress_ragged_eofs": ragged}
     return (
-        TLSTransport(server_context.wrap_socket(one, server_side=True, **arguments)),
-        TLSTransport(client_context.wrap_socket(two, server_hostname="localhost", **arguments)),
+        transport_for(server_context.wrap_socket(one, server_side=True, **arguments)),
+        transport_for(client_context.wrap_socket(two, server_hostname="localhost", **arguments)),
     )
 
 

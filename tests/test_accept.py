@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import ssl
 import sys
@@ -12,10 +13,14 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from wire import DEADLINE, ClientSocket, Running, frame, get, pair, tls_contexts, ws_request
+from wire import DEADLINE, WS_FIELDS, ClientSocket, Running, frame, get, pair, tls_contexts, ws_request
 
-from syncws.accept import accept, deadline_after
+from syncws.accept import accept, deadline_after, open_websocket
 from syncws.errors import HandshakeError
+from syncws.options import Options
+from syncws.protocol.handshake import RequestHead
+from syncws.protocol.headers import Headers
+from syncws.transport import Transport, transport_for
 
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, 1.3
 TEXT, CLOSE = 1, 8
@@ -56,6 +61,37 @@ def test_opens_a_websocket() -> None:
             assert client.read_to_end() == b""
             client.close()
         assert sock.fileno() == -1
+
+
+def test_fields_that_are_known_at_the_end() -> None:
+    order = []
+
+    def more_fields() -> list[tuple[str, str]]:
+        order.append("fields")
+        return [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+
+    with pair() as (sock, client):
+        transport = transport_for(sock)
+
+        def take() -> tuple[Transport, bytes]:
+            order.append("take")
+            return transport, b""
+
+        options = Options(headers={"X-Name": "value"})
+        good = RequestHead("GET", "/", "1.1", Headers(field.split(": ") for field in ("Host: localhost", *WS_FIELDS)))
+        with pytest.raises(HandshakeError):
+            open_websocket(dataclasses.replace(good, headers=Headers([])), options, take, more_fields)
+        assert order == []
+        # What is no header field is found before the connection is taken.
+        with pytest.raises(ValueError, match="Upgrade"):
+            open_websocket(good, options, take, lambda: [("Upgrade", "other")])
+        assert order == []
+        ws = open_websocket(good, options, take, more_fields)
+        _, headers = client.read_head()
+        assert (headers["x-name"], headers.get_all("set-cookie")) == ("value", ["a=1", "b=2"])
+        ws.abort()
+        ws.close()
+    assert order == ["fields", "take"]
 
 
 @pytest.mark.parametrize("ready", [True, False], ids=["handshake done", "handshake to be done"])

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from syncws.addresses import family_of, remove_socket_file, remove_stale_socket, socket_file
+from syncws.addresses import (
+    check_listening,
+    family_of,
+    named_in_errors,
+    remove_socket_file,
+    remove_stale_socket,
+    socket_file,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,10 @@ from syncws.addresses import family_of, remove_socket_file, remove_stale_socket,
         (("::1", 80), socket.AF_INET6),
         (("fe80::1", 80, 0, 2), socket.AF_INET6),
         ("/run/socket", socket.AF_UNIX),
+        ("/run/app:8000", socket.AF_UNIX),
+        ("./app:8000", socket.AF_UNIX),
+        ("app:main", socket.AF_UNIX),
+        ("\0app:8000", socket.AF_UNIX),
     ],
 )
 def test_family(address: Any, family: int) -> None:
@@ -29,8 +41,42 @@ def test_family(address: Any, family: int) -> None:
 
 @pytest.mark.parametrize("address", [8000, ["localhost", 80], ("localhost",), (b"localhost", 80), None])
 def test_no_address(address: Any) -> None:
-    with pytest.raises(TypeError, match=r"an address is \(host, port\) or the path"):
+    with pytest.raises(TypeError, match=r"an address is \(host, port\), the path"):
         family_of(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "instead"),
+    [
+        (":8000", "('', 8000)"),
+        ("127.0.0.1:8000", "('127.0.0.1', 8000)"),
+        ("[::1]:8000", "('::1', 8000)"),
+        ("localhost:0", "('localhost', 0)"),
+    ],
+)
+def test_host_and_port_in_one(address: str, instead: str) -> None:
+    with pytest.raises(ValueError, match=r"is the path of a Unix socket") as refused:
+        family_of(address)
+    assert f"write {instead}" in str(refused.value)
+    assert f"'./{address}'" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [(("127.0.0.1", 80), "127.0.0.1:80"), (("::1", 80, 0, 0), "[::1]:80"), ("/a", "/a")]
+)
+def test_error_names_the_address(address: Any, shown: str) -> None:
+    with pytest.raises(OSError, match=r"in use: '(.*)'") as caught, named_in_errors(address):
+        raise OSError(errno.EADDRINUSE, "in use")
+    assert caught.value.filename == shown
+
+
+def test_error_that_has_its_own_words() -> None:
+    with pytest.raises(OSError, match=r"another server: '/other'"), named_in_errors("/a"):
+        raise OSError(errno.EADDRINUSE, "another server", "/other")
+    with pytest.raises(OSError, match=r"^AF_UNIX path too long$"), named_in_errors("/a"):
+        raise OSError("AF_UNIX path too long")
+    with named_in_errors("/a"):
+        pass
 
 
 def bound(path: Path) -> socket.socket:
@@ -83,3 +129,21 @@ def test_removes_only_its_own_file(tmp_path: Path) -> None:
     with bound(path), bound(tmp_path / "other"):
         remove_socket_file(str(path), socket_file(str(tmp_path / "other")))
         assert path.exists()
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
+def test_listening_socket(family: int) -> None:
+    with socket.socket(family) as sock:
+        with pytest.raises(ValueError, match=r"does not listen: call its listen\(\) first"):
+            check_listening(sock)
+        if family != socket.AF_UNIX:
+            sock.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+            sock.listen()
+            check_listening(sock)
+
+
+def test_listening_socket_of_tls() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with context.wrap_socket(socket.socket(), server_side=True) as sock:
+        with pytest.raises(TypeError, match="ssl=context"):
+            check_listening(sock)

@@ -22,38 +22,97 @@ MAX_FUNCTION_LINES = 60
 # What each part of the package may import of it, besides itself. A part is a package with all of its modules, or
 # a module together with those that its name begins: http and http_head are one part. A new part gets a line here, and
 # with it a place in the layers.
-PROTOCOL = {"errors", "protocol"}
+PROTOCOL = {"errors", "escapes", "protocol"}
 HTTP = {*PROTOCOL, "http", "uri"}
-CONNECTION = {*PROTOCOL, "connection", "options", "pings", "transport", "turn", "websocket", "writer"}
-SERVERS = {*CONNECTION, *HTTP, "accept", "addresses", "listener", "refusals", "serving"}
+SOCKETS = {
+    "backlog",
+    "logs",
+    "options",
+    "patience",
+    "pings",
+    "rates",
+    "reentry",
+    "runtime",
+    "transport",
+    "turn",
+    "writer",
+}
+CONNECTION = {
+    *PROTOCOL,
+    *SOCKETS,
+    "access",
+    "attended",
+    "bell",
+    "care",
+    "connection",
+    "ending",
+    "fate",
+    "keepalive",
+    "keeper",
+    "stats",
+    "websocket",
+}
+BUDGETS = {*PROTOCOL, "budgets", "bursts", "forwarded", "logs"}
+SERVERS = {*CONNECTION, *HTTP, *BUDGETS, "accept", "addresses", "listener", "refusals", "serving", "tls"}
 EVERYTHING = {*SERVERS, "client", "proxy", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
+    "escapes": set(),
+    "errors": {"escapes"},
+    "logs": {"escapes"},
     "protocol": PROTOCOL,
     "http": HTTP,
     "uri": HTTP,
+    "runtime": set(),
+    "access": {"escapes", "logs"},
+    "stats": set(),
+    "decorators": set(),
+    "reentry": set(),
+    "patience": {"errors"},
+    "rates": {"errors"},
+    "attended": CONNECTION,
+    "backlog": {"errors", "runtime"},
+    "bell": set(),
+    "care": {"turn"},
     "connection": CONNECTION,
+    "ending": CONNECTION,
+    "fate": {*PROTOCOL, "runtime"},
+    "keepalive": CONNECTION,
+    "keeper": {"bell", "care", "logs", "runtime"},
     "options": CONNECTION,
     "transport": CONNECTION,
     "pings": CONNECTION,
     "turn": CONNECTION,
     "websocket": CONNECTION,
     "writer": CONNECTION,
+    "forwarded": set(),
+    "bursts": {"logs"},
+    "budgets": BUDGETS,
     "accept": SERVERS,
     "addresses": set(),
     "refusals": set(),
+    "tls": set(),
     "listener": SERVERS,
     "serving": SERVERS,
     "wsgi": SERVERS,
     "proxy": SERVERS,
     "client": {*SERVERS, "proxy"},
     "server": {*SERVERS, "wsgi"},
+    "gevent": EVERYTHING,
+    "gunicorn": {*EVERYTHING, "gevent"},
+    "flask": {*EVERYTHING, "decorators"},
+    "bottle": {*EVERYTHING, "decorators", "gevent"},
+    "testing": EVERYTHING,
+    "prometheus": {"stats"},
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
     "console": EVERYTHING,
-    "cli": {*EVERYTHING, "console", "demo"},
+    "cli": {*EVERYTHING, "console", "demo", "gevent"},
     "__main__": {"cli"},
 }
+# Parts and modules that are for an optional package, which they import at their top.
+FOR_A_PACKAGE = {
+    "bottle", "flask", "gevent", "gunicorn", "prometheus", "runtime_gevent", "testing_pytest", "transport_gevent"
+}  # fmt: skip
 # What would let the protocol do input or output, read a clock, take a lock or start a thread.
 FORBIDDEN_IN_PROTOCOL = {
     "_thread",
@@ -106,6 +165,10 @@ def relative_path(module: Path) -> str:
     return str(module.relative_to(PACKAGE.parent))
 
 
+def is_for_a_package(module: Path) -> bool:
+    return bool({part_of(module), module.stem} & FOR_A_PACKAGE)
+
+
 every_module = pytest.mark.parametrize("module", MODULES, ids=relative_path)
 
 
@@ -134,16 +197,27 @@ def test_protocol_takes_only_random_bytes_from_the_operating_system(module: Path
     assert used <= {"urandom"}
 
 
-def test_only_httptools_comes_from_outside() -> None:
-    # Optional packages, such as python-socks for proxies, are imported inside the function that needs them.
+@every_module
+def test_only_httptools_comes_from_outside(module: Path) -> None:
+    # Optional packages, such as python-socks for proxies, are imported inside the function that needs them; a module
+    # that is for one of them alone imports it at its top, and nothing else imports such a module at its own.
     outside = set()
-    for module in MODULES:
+    if not is_for_a_package(module):
         for node in ast.parse(module.read_text()).body:
             if isinstance(node, ast.Import):
                 outside |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 outside.add(node.module.split(".")[0])
     assert outside - sys.stdlib_module_names - {"syncws"} <= {"httptools"}
+
+
+@every_module
+def test_modules_for_a_package_are_imported_only_when_needed(module: Path) -> None:
+    if is_for_a_package(module):
+        return
+    top = [node for node in ast.parse(module.read_text()).body if isinstance(node, ast.ImportFrom) and node.level]
+    names = {name for node in top for name in [node.module, *(alias.name for alias in node.names)] if name}
+    assert not names & FOR_A_PACKAGE
 
 
 @every_module

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import importlib
 import os
 import re
@@ -43,6 +45,23 @@ class Site:
 
 number = 1
 """
+
+
+PATIENT = """
+import threading
+
+going = threading.Event()
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/go":
+        going.set()
+        return [b"done going"]
+    going.wait()
+    return [b"done waiting"]
+"""
+
+on_both = pytest.mark.parametrize("on", [[], ["--gevent"]], ids=["threads", "greenlets"])
 
 
 @pytest.fixture
@@ -96,6 +115,7 @@ def test_help(command: list[str]) -> None:
         (["echo", "--max-message-size", "-1"], "'-1'"),
         (["echo", "--max-message-size", "1k"], "write a whole number or none, not '1k'"),
         (["echo", "--max-fragments", "0"], "max_fragments must be at least 1"),
+        (["echo", "--max-messages-per-second", "0"], "max_messages_per_second must be at least 0.01"),
         (["echo", "--origin", "example.com"], "example.com"),
         (["echo", "--certfile", "missing.pem"], "cannot use the certificate in missing.pem: No such file"),
         (["echo", "--keyfile", "missing.pem"], "--keyfile needs --certfile"),
@@ -114,6 +134,8 @@ def test_help(command: list[str]) -> None:
         (["serve", "hello:app", "--bind", "8000"], "write HOST:PORT, [IPV6]:PORT or unix:PATH, not '8000'"),
         (["serve", "hello:app", "--bind", "::1:8000"], "not '::1:8000'"),
         (["serve", "hello:app", "--bind", "localhost:http"], "a port is a number"),
+        (["serve", "hello:app", "--max-connections", "0"], "max_connections must be at least 1"),
+        (["serve", "hello:app", "--trusted-proxy", "*"], "write '10.0.0.1', '10.0.0.0/8', 'fd00::/8' or 'unix'"),
         (["connect"], "required: URI"),
         (["connect", "http://localhost/"], "http"),
         (["connect", "ws://localhost/#top"], "fragment"),
@@ -180,6 +202,17 @@ def test_proxy_without_the_package_for_it(monkeypatch: pytest.MonkeyPatch, capsy
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", [["echo"], ["serve", "hello:app"]])
+def test_greenlets_without_the_package_for_them(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    assert main([*command, "--gevent"]) == 1
+    errors = capsys.readouterr().err
+    assert "pip install 'syncws[gevent]'" in errors
+    assert len(errors.splitlines()) == 1
+
+
 def test_importing_main_runs_nothing() -> None:
     importlib.import_module("syncws.__main__")
 
@@ -187,8 +220,9 @@ def test_importing_main_runs_nothing() -> None:
 # Servers.
 
 
-def test_echo_server() -> None:
-    with running("echo", "--port", "0") as server:
+@on_both
+def test_echo_server(on: list[str]) -> None:
+    with running("echo", "--port", "0", *on) as server:
         assert re.fullmatch(r"ws://127\.0\.0\.1:\d+/", server.url)
         with connect(server.url) as ws:
             for message in ("hello", b"\x00\xff", ""):
@@ -215,6 +249,29 @@ def test_echo_server_with_other_limits() -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        ([], ""),
+        (["--max-messages-per-second", "3"], "more than 3 messages per second, the limit max_messages_per_second"),
+        (["--max-control-frames-per-second", "none"], ""),
+    ],
+)
+def test_echo_server_with_limits_on_what_comes_in_a_second(arguments: list[str], reason: str) -> None:
+    with running("echo", "--port", "0", *arguments) as server, connect(server.url) as ws:
+        if not reason:
+            for _ in range(50):
+                ws.send("hello")
+                assert ws.recv(timeout=DEADLINE) == "hello"
+            return
+        with pytest.raises(ConnectionClosed) as closed:
+            for _ in range(10_000):
+                ws.send("hello")
+                ws.recv(timeout=DEADLINE)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, reason)
+
+
+@pytest.mark.parametrize(
     "arguments, accepted",
     [
         ([], False),
@@ -235,9 +292,10 @@ def test_echo_server_and_pages_of_others(arguments: list[str], accepted: bool) -
             assert refused.value.response.status_code == 403
 
 
-def test_echo_server_with_tls(certificates: Path) -> None:
+@on_both
+def test_echo_server_with_tls(certificates: Path, on: list[str]) -> None:
     files = ["--certfile", str(certificates / "chain.pem"), "--keyfile", str(certificates / "key.pem")]
-    with running("echo", "--port", "0", *files) as server:
+    with running("echo", "--port", "0", *files, *on) as server:
         assert server.url.startswith("wss://127.0.0.1:")
         with connect(server.url, ssl=trusting(certificates)) as ws:
             ws.send("hello")
@@ -264,11 +322,57 @@ def test_serve(hello: Path, app: str) -> None:
         assert requests.get(server.url, timeout=DEADLINE).text == "http"
 
 
-def test_serve_with_tls(hello: Path, certificates: Path) -> None:
+@on_both
+def test_serve_with_a_budget(hello: Path, on: list[str]) -> None:
+    limits = ["--max-connections", "3", "--max-handshakes", "none", "--max-connections-per-address", "1"]
+    proxies = ["--trusted-proxy", "127.0.0.1", "--trusted-proxy", "unix"]
+    serve = ("serve", "hello:app", "--bind", "127.0.0.1:0")
+    with running(*serve, *limits, *proxies, *on, cwd=hello) as server, contextlib.ExitStack() as held:
+
+        def status(address: str) -> int:
+            try:
+                held.enter_context(syncws.connect(server.ws_url + "echo", headers={"X-Forwarded-For": address}))
+            except syncws.HandshakeError as error:
+                return error.status
+            return 101
+
+        assert status("192.0.2.1") == 101
+        assert status("192.0.2.1") == 429
+        answers = [status(f"192.0.2.{number}") for number in range(2, 5)]
+        assert answers[0] == 101
+        assert answers[-1] == 503
+
+
+@on_both
+def test_serve_with_limits_on_what_comes_in_a_second(hello: Path, on: list[str]) -> None:
+    limits = ["--max-messages-per-second", "none", "--max-control-frames-per-second", "1"]
+    with running("serve", "hello:app", "--bind", "127.0.0.1:0", *limits, *on, cwd=hello) as server:
+        with connect(server.ws_url + "echo", proxy=None) as ws:
+            with pytest.raises(ConnectionClosed) as closed:
+                for _ in range(10_000):
+                    ws.pong()
+                ws.recv(timeout=DEADLINE)
+            assert closed.value.rcvd is not None
+            reason = "more than 1 control frames per second, the limit max_control_frames_per_second"
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, reason)
+
+
+@on_both
+def test_serve_with_tls(hello: Path, certificates: Path, on: list[str]) -> None:
     tls = ["--certfile", str(certificates / "both.pem")]
-    with running("serve", "hello:app", "--bind", "localhost:0", *tls, cwd=hello) as server:
+    with running("serve", "hello:app", "--bind", "localhost:0", *tls, *on, cwd=hello) as server:
         assert server.url.startswith("https://127.0.0.1:")
         assert requests.get(server.url, verify=str(certificates / "ca.pem"), timeout=DEADLINE).text == "https"
+
+
+def test_serve_on_greenlets(tmp_path: Path) -> None:
+    # The app knows nothing of greenlets, and one that waits, in whatever way, does not keep the others waiting.
+    (tmp_path / "hello.py").write_text(PATIENT)
+    with running("serve", "hello:app", "--bind", "127.0.0.1:0", "--gevent", cwd=tmp_path) as server:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            answers = [pool.submit(requests.get, server.url + path, timeout=DEADLINE) for path in ("wait", "go")]
+            assert [answer.result().text for answer in answers] == ["done waiting", "done going"]
+        assert "Warning" not in server.log()
 
 
 def test_serve_on_ipv6(hello: Path) -> None:
@@ -277,9 +381,10 @@ def test_serve_on_ipv6(hello: Path) -> None:
         assert requests.get(server.url, timeout=DEADLINE).text == "http"
 
 
-def test_serve_on_a_unix_socket(hello: Path) -> None:
+@on_both
+def test_serve_on_a_unix_socket(hello: Path, on: list[str]) -> None:
     path = hello / "socket"
-    with running("serve", "hello:app", "--bind", f"unix:{path}", cwd=hello) as server:
+    with running("serve", "hello:app", "--bind", f"unix:{path}", *on, cwd=hello) as server:
         assert server.url == f"unix:{path}"
         with unix_connect(str(path), "ws://localhost/echo") as ws:
             ws.send("hello")
@@ -290,9 +395,9 @@ def test_serve_on_a_unix_socket(hello: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("command", ["demo", "echo"])
+@pytest.mark.parametrize("command", ["demo", "echo", "echo --gevent"])
 def test_signals_end_servers_gracefully(command: str, number: signal.Signals) -> None:
-    with running(command, "--port", "0") as server:
+    with running(*command.split(), "--port", "0") as server:
         with connect(server.ws_url + "echo") as ws:
             ws.send("hello")
             assert ws.recv(timeout=DEADLINE) == "hello"
@@ -304,8 +409,9 @@ def test_signals_end_servers_gracefully(command: str, number: signal.Signals) ->
         assert "Traceback" not in server.log()
 
 
-def test_second_signal_ends_a_server_at_once(hello: Path) -> None:
-    with running("serve", "hello:app", "--bind", "127.0.0.1:0", cwd=hello) as server:
+@on_both
+def test_second_signal_ends_a_server_at_once(hello: Path, on: list[str]) -> None:
+    with running("serve", "hello:app", "--bind", "127.0.0.1:0", *on, cwd=hello) as server:
         with connect(server.ws_url + "echo") as ws:
             ws.send("stick")
             assert ws.recv(timeout=DEADLINE) == "stick"

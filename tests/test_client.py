@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.sync.server import Server, ServerConnection, serve, unix_serve
 
 import syncws.client
+import syncws.client_body
 from syncws.client import connect
 from syncws.errors import ConnectionClosed, HandshakeError
 from syncws.protocol.handshake import accept_value
@@ -476,7 +477,7 @@ def test_body_of_a_refusal(answer: bytes, body: bytes) -> None:
 @pytest.mark.parametrize("timeout", [0.2, None])
 def test_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch, timeout: float | None) -> None:
     # The head has said what happened: that the rest is missing must not hide it.
-    monkeypatch.setattr(syncws.client, "_BODY_WAIT", 10.0 if timeout else 0.2)
+    monkeypatch.setattr(syncws.client_body, "_BODY_WAIT", 10.0 if timeout else 0.2)
     answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\n\r\nhalf"
     with scripted(answering(answer, ends=False)) as port, pytest.raises(HandshakeError) as caught:
         connect(f"ws://127.0.0.1:{port}/", timeout=timeout)

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from peers import (
     pair,
     raw_pair,
     start,
+    threads_only,
     tls_transports,
     websocket,
 )
@@ -319,6 +320,7 @@ def test_close_wakes_a_sender_that_is_stuck() -> None:
         assert (caught.value.code, caught.value.initiator) == (1006, "local")
 
 
+@threads_only
 def test_a_signal_handler_closes_the_connection_that_it_interrupts() -> None:
     with raw_pair(close_timeout=None) as (ws, peer):
         before = signal.signal(signal.SIGUSR1, lambda *_: ws.close(1001))
@@ -338,13 +340,14 @@ def test_a_signal_handler_closes_the_connection_that_it_interrupts() -> None:
             signal.signal(signal.SIGUSR1, before)
 
 
+@threads_only
 def test_a_signal_handler_closes_the_connection_on_which_it_interrupts_a_send() -> None:
     with raw_pair(buffer=4096, close_timeout=None, send_timeout=None) as (ws, peer):
         before = signal.signal(signal.SIGUSR1, lambda *_: ws.close(1001))
         try:
 
             def interrupt() -> None:
-                eventually(lambda: ws._writer._waits)
+                eventually(lambda: ws._writer.busy)
                 os.kill(os.getpid(), signal.SIGUSR1)
                 eventually(lambda: ws.closed)
                 assert peer.read_frame() == RawFrame(BINARY, BIG)
@@ -360,6 +363,112 @@ def test_a_signal_handler_closes_the_connection_on_which_it_interrupts_a_send() 
             signal.signal(signal.SIGUSR1, before)
 
 
+class Interrupted:
+    """A lock in front of another one; a signal arrives just after it has been taken."""
+
+    def __init__(self, lock: Any, handler: Callable[[], object]) -> None:
+        self._lock = lock
+        self._handler = handler
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        taken: bool = self._lock.acquire(blocking, timeout)
+        handler, self._handler = self._handler, lambda: None
+        if taken:
+            handler()
+        return taken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lock, name)
+
+
+def test_a_signal_handler_closes_as_soon_as_a_receiver_has_the_turn() -> None:
+    with raw_pair(close_timeout=None) as (ws, peer):
+        ws._turn._lock = Interrupted(ws._turn._lock, ws.close)  # type: ignore[assignment]
+        receiving = start(ended, ws)
+        assert peer.read_frame() == RawFrame(CLOSE, close_frame(1000))
+        peer.send_frame(CLOSE, close_frame(1000))
+        peer.sock.shutdown(socket.SHUT_WR)
+        assert receiving.result() == (1000, "", "local")
+
+
+def test_a_signal_handler_closes_in_the_middle_of_a_system_call_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_pair(close_timeout=None) as (ws, peer):
+        try_send = ws._transport.try_send
+
+        def interrupted(data: bytes) -> int:
+            monkeypatch.undo()
+            sent = try_send(data)
+            ws.close(4000, "in the middle")
+            return sent
+
+        monkeypatch.setattr(ws._transport, "try_send", interrupted)
+        start(ws.send, "whole").result()
+        assert peer.read_frame() == RawFrame(TEXT, b"whole")
+        assert peer.read_frame() == RawFrame(CLOSE, close_frame(4000, "in the middle"))
+        peer.send_frame(CLOSE, close_frame(4000))
+        peer.sock.shutdown(socket.SHUT_WR)
+        assert ended(ws) == (4000, "in the middle", "local")
+
+
+def test_a_signal_handler_closes_while_a_pong_is_taken_to_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_pair(role="client", close_timeout=None) as (ws, peer):
+        new_key = ws._writer._new_key
+
+        def interrupted() -> bytes:
+            monkeypatch.undo()
+            ws.close()
+            return new_key()
+
+        monkeypatch.setattr("syncws.writer.FrameWriter._new_key", staticmethod(interrupted))
+        peer.send_frame(PING, b"there?")
+        receiving = start(ended, ws)
+        assert peer.read_frame() == RawFrame(PONG, b"there?")
+        assert peer.read_frame() == RawFrame(CLOSE, close_frame(1000))
+        peer.send_frame(CLOSE, close_frame(1000))
+        peer.sock.shutdown(socket.SHUT_WR)
+        assert receiving.result() == (1000, "", "local")
+
+
+def test_a_signal_handler_closes_while_a_pong_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_pair(close_timeout=None) as (ws, peer):
+        recv = ws._transport.recv
+
+        def interrupted(deadline: float | None = None) -> bytes:
+            monkeypatch.undo()
+            ws.close()
+            return recv(deadline)
+
+        monkeypatch.setattr(ws._transport, "recv", interrupted)
+        pinging = start(ws.ping)
+        assert peer.read_frame() is not None
+        assert peer.read_frame() == RawFrame(CLOSE, close_frame(1000))
+        peer.send_frame(CLOSE, close_frame(1000))
+        peer.sock.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionClosed):
+            pinging.result()
+
+
+@pytest.mark.parametrize("timeout", [None, 0])
+def test_a_ping_that_meets_the_close_frame_ends_the_connection(timeout: float | None) -> None:
+    with raw_pair() as (ws, peer):
+        peer.send_frame(CLOSE, close_frame(1000))
+        peer.sock.shutdown(socket.SHUT_WR)
+        ws._transport.wait_ready()
+        with pytest.raises(ConnectionClosed):
+            start(ws.ping, timeout=timeout).result()
+        assert ws._gone
+
+
+def test_a_sender_gives_back_the_socket_of_an_aborted_connection() -> None:
+    with raw_pair(buffer=4096) as (ws, _):
+        sending = start(ws.send, BIG)
+        eventually(ws._writer._lock.locked)
+        ws.abort()
+        with pytest.raises(ConnectionClosed, match="abort"):
+            sending.result()
+        assert ws._gone
+
+
 def flood(peer: RawPeer, opcode: int) -> Task:
     """A thread that sends frames for as long as the connection takes them."""
 
@@ -373,7 +482,7 @@ def flood(peer: RawPeer, opcode: int) -> Task:
 
 
 def test_a_peer_that_never_stops_sending_does_not_hold_up_a_timeout() -> None:
-    with raw_pair() as (ws, peer):
+    with raw_pair(max_control_frames_per_second=None) as (ws, peer):
         flooding = flood(peer, PING)
         with pytest.raises(TimeoutError, match=r"no message within 0\.1 s"):
             ws.receive(timeout=0.1)
@@ -766,7 +875,7 @@ def test_a_receiver_waits_for_the_turn_of_a_ping() -> None:
 
 def test_a_pong_waits_until_there_is_room_and_the_reader_goes_on() -> None:
     # The peer pings and pings and does not read: constant memory, and its messages arrive.
-    with raw_pair(buffer=4096) as (ws, peer), pair() as (other, client):
+    with raw_pair(buffer=4096, max_control_frames_per_second=None) as (ws, peer), pair() as (other, client):
 
         def flood() -> None:
             for number in range(4000):

@@ -30,8 +30,17 @@ def demo() -> Iterator[Server]:
 def chatting(demo: Server, name: str) -> Iterator[ClientConnection]:
     """Join the chat; leave it, and wait until the server has noticed, at the end."""
     with connect(f"{demo.ws_url}chat?name={name}") as ws:
-        assert next_event(ws, "welcome")
+        name = next_event(ws, "welcome")["name"]
         yield ws
+    wait_until_gone(demo, name)
+
+
+def wait_until_gone(demo: Server, name: str) -> None:
+    """Wait until nobody in the chat has that name, which the next test may want."""
+    with connect(demo.ws_url + "chat?name=watcher") as watcher:
+        people = next_event(watcher, "joined")["people"]
+        while name in people:
+            people = next_event(watcher, "left")["people"]
 
 
 def next_event(ws: ClientConnection, wanted: str, name: str | None = None) -> dict[str, Any]:
@@ -172,7 +181,9 @@ def test_chat_numbers_its_events(demo: Server) -> None:
 )
 def test_chat_tidies_names(demo: Server, wanted: str, expected: str) -> None:
     with connect(f"{demo.ws_url}chat?name={wanted}") as ws:
-        assert next_event(ws, "welcome")["name"] == expected
+        name = next_event(ws, "welcome")["name"]
+    wait_until_gone(demo, name)
+    assert name == expected
 
 
 def test_chat_keeps_names_apart(demo: Server) -> None:

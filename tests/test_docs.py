@@ -64,3 +64,27 @@ def test_python_in_the_readme_compiles_and_uses_names_that_exist() -> None:
 def test_links_in_the_readme_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!http)(.*?)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_tests_that_the_security_page_names_exist() -> None:
+    page = (ROOT / "docs" / "explanation" / "security.rst").read_text()
+    named = re.findall(r"``(tests/[\w/]+\.py)::(\w+)``", page)
+    assert len(named) == page.count("``tests/"), "each is written as file::function"
+    for file, function in named:
+        tree = ast.parse((ROOT / file).read_text())
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert function in functions, f"{file}::{function}"
+
+
+def test_every_promise_of_the_security_page_has_a_test() -> None:
+    page = (ROOT / "docs" / "explanation" / "security.rst").read_text()
+    rows = page.split("\n    * - ")[1:]
+    promises = [row for row in rows if not row.startswith("Promise\n")]
+    assert promises
+    assert [row for row in promises if "``tests/" not in row] == []
+
+
+def test_security_policy_is_in_the_source_distribution_and_leads_somewhere() -> None:
+    assert "SECURITY.md" in (ROOT / "MANIFEST.in").read_text().split()
+    for target in re.findall(r"\]\((?!http)(.*?)\)", (ROOT / "SECURITY.md").read_text()):
+        assert (ROOT / target).exists(), target

@@ -120,8 +120,6 @@ def test_pipelined_requests_and_bodies(size: int) -> None:
         b"GET /1 HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
         b"POST /1 HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 3\r\n\r\nabc",
         CHUNKED[:-2] + b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-        b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
     ],
 )
 def test_what_llhttp_takes_for_an_upgrade_is_plain_http(first: bytes, size: int) -> None:
@@ -213,6 +211,10 @@ BROKEN_HEADS = {
     "target that is not ASCII": b"GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n",
     "target with user information": b"GET http://me@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
     "target without a host": b"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n",
+    "Host with two ports": b"GET / HTTP/1.1\r\nHost: a:80:90\r\n\r\n",
+    "Host with a port that is no number": b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
+    "asterisk": b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target of another scheme": b"GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n",
     "version 1.2": b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
 }
 
@@ -264,8 +266,21 @@ def test_other_transfer_codings_are_501() -> None:
     assert "gzip" in error.message
 
 
+def test_connect_is_for_proxies() -> None:
+    # A proxy in front would take a 2xx for a tunnel (RFC 9110, 9.3.6).
+    for fields in (b"", b"Content-Length: 3\r\n"):
+        error = refused(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\nabc")
+        assert (error.status, error.message) == (501, "CONNECT is for proxies")
+
+
+@piece_sizes
+def test_length_with_thousands_of_zeros(size: int) -> None:
+    head = GET + b"Content-Length: " + b"0" * 5000 + b"3\r\n\r\n"
+    assert [body for _, body in read_all(RequestReader(stream(head + b"abc" + GET + b"\r\n", size)))] == [b"abc", b""]
+
+
 @pytest.mark.parametrize("fields", [b"", b"Connection: Upgrade\r\nUpgrade: x\r\n"])
-@pytest.mark.parametrize("value", [b"", b",", b" , ,"])
+@pytest.mark.parametrize("value", [b"", b",", b" , ,", b", chunked", b"chunked,"])
 def test_transfer_encoding_without_a_coding_is_not_no_body(value: bytes, fields: bytes) -> None:
     error = refused(GET + fields + b"Transfer-Encoding: " + value + b"\r\n\r\n")
     assert error.status in (400, 501)
@@ -481,6 +496,16 @@ def test_text_response() -> None:
 def test_request_bytes() -> None:
     request = request_bytes("GET", "/chat", [("Host", "a"), ("X", "b")])
     assert request == b"GET /chat HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n"
+
+
+@pytest.mark.parametrize("field", [("X", "a\r\nY: b"), ("X", "a\nb"), ("X\r\nY", "b"), ("X", "a\0"), ("X", "\u0142")])
+def test_line_that_would_be_two_is_never_written(field: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="cannot be sent"):
+        response_bytes(403, None, [field])
+    with pytest.raises(ValueError, match="cannot be sent"):
+        request_bytes("GET", "/", [field])
+    with pytest.raises(ValueError, match="cannot be sent"):
+        request_bytes("GET", "/\r\nX: y", [])
 
 
 def test_reason_phrase() -> None:

@@ -585,3 +585,37 @@ def test_unfinished_and_completed() -> None:
     assert seen == [
         *[(True, 0)] * 4, (False, 1), (True, 1), (False, 1), (True, 1), (False, 2),
     ]  # fmt: skip
+
+
+def test_what_the_peer_owes() -> None:
+    reader = MessageReader(masked=False)
+    assert not reader.owed
+    whole = encode_frame(TEXT, b"whole")
+    reader.feed(whole + whole[:1])
+    assert reader.next_control() is None
+    assert reader.owed  # half a header
+    reader.feed(whole[1:])
+    assert reader.next_control() is None
+    assert not reader.owed
+    reader.feed(encode_frame(TEXT, b"a", fin=False))
+    assert reader.next_control() is None
+    assert reader.owed
+    assert [reader.next_message() for _ in range(3)] == ["whole", "whole", None]
+    assert reader.owed  # it has been taken, and is not complete
+    reader.feed(encode_frame(CONTINUATION, b"b"))
+    assert reader.next_control() is None
+    assert not reader.owed  # nothing is missing, though nobody has received it
+    assert reader.unfinished
+    assert reader.next_message() == "ab"
+    assert not reader.owed
+
+
+def test_streaming() -> None:
+    reader = MessageReader(masked=False)
+    reader.feed(encode_frame(TEXT, b"a", fin=False))
+    assert not reader.streaming
+    assert reader.next_piece() == Piece("a", False)
+    assert reader.streaming
+    reader.feed(encode_frame(CONTINUATION, b"b"))
+    assert drain(reader.next_piece)[-1][1]
+    assert not reader.streaming

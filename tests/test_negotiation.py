@@ -189,6 +189,13 @@ def test_client_refuses(answered: str, reason: str) -> None:
     assert caught.value.status == 101
 
 
+@pytest.mark.parametrize("answered", ["x" * 60_000, f"permessage-deflate; {'x' * 60_000}"])
+def test_a_long_answer_does_not_make_a_long_message(answered: str) -> None:
+    with pytest.raises(HandshakeError) as refused:
+        check(answered, Deflate())
+    assert len(str(refused.value)) < 600
+
+
 def test_client_that_has_offered_nothing_refuses_any_answer() -> None:
     with pytest.raises(HandshakeError, match="has not offered"):
         check(NAME, None)

@@ -19,10 +19,18 @@ def test_defaults() -> None:
         "compression": None,
         "max_message_size": 2**20,
         "max_fragments": 65536,
+        "max_messages_per_second": None,
+        "max_control_frames_per_second": 1000,
         "message_timeout": 60.0,
         "send_timeout": 60.0,
+        "max_backlog": 2**20,
+        "backlog_policy": "close",
         "open_timeout": 10.0,
         "close_timeout": 10.0,
+        "ping_interval": 20.0,
+        "ping_timeout": 20.0,
+        "idle_timeout": None,
+        "max_age": None,
     }
     assert Options().deflate is None
     assert Options().fields == []
@@ -71,16 +79,35 @@ def test_compression() -> None:
         Options(compression="deflate")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["max_message_size", "max_fragments"])
+@pytest.mark.parametrize("value", ["drop", None, 1013])
+def test_policies(value: object) -> None:
+    with pytest.raises(ValueError, match="backlog_policy must be one of close, drop-oldest, error, not "):
+        Options.of({"backlog_policy": value})
+    for policy in ("close", "drop-oldest", "error"):
+        assert Options.of({"backlog_policy": policy}).backlog_policy == policy
+
+
+@pytest.mark.parametrize("name", ["max_message_size", "max_fragments", "max_backlog"])
 @pytest.mark.parametrize("value", ["1", 1.5, True])
 def test_counts_are_integers(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{name} must be an int or None, not {value!r}"):
         Options.of({name: value})
 
 
-@pytest.mark.parametrize("name", ["message_timeout", "send_timeout", "open_timeout", "close_timeout"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "message_timeout",
+        "send_timeout",
+        "open_timeout",
+        "close_timeout",
+        "ping_interval",
+        "max_messages_per_second",
+        "max_control_frames_per_second",
+    ],
+)
 @pytest.mark.parametrize("value", ["1", False, []])
-def test_seconds_are_numbers(name: str, value: object) -> None:
+def test_seconds_and_rates_are_numbers(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{name} must be a number or None, not "):
         Options.of({name: value})
 
@@ -90,13 +117,18 @@ def test_seconds_are_numbers(name: str, value: object) -> None:
     [
         ("max_message_size", -1, 0),
         ("max_fragments", 0, 1),
+        ("max_messages_per_second", 0, 0.01),
+        ("max_control_frames_per_second", float("nan"), 0.01),
+        ("max_backlog", 0, 1),
         ("message_timeout", -0.1, 0),
         ("send_timeout", -1, 0),
         ("open_timeout", float("nan"), 0),
         ("close_timeout", float("-inf"), 0),
+        ("ping_interval", 0, 0.1),
+        ("max_age", 0.09, 0.1),
     ],
 )
-def test_values_that_are_too_small(name: str, value: float, least: int) -> None:
+def test_values_that_are_too_small(name: str, value: float, least: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least {least}, or None for no limit; it is {value!r}"):
         Options.of({name: value})
 
@@ -108,11 +140,19 @@ def test_values_that_are_too_small(name: str, value: float, least: int) -> None:
         ("max_message_size", None),
         ("max_fragments", 1),
         ("max_fragments", None),
+        ("max_messages_per_second", 0.01),
+        ("max_messages_per_second", float("inf")),
+        ("max_control_frames_per_second", None),
+        ("max_backlog", 1),
+        ("max_backlog", None),
         ("message_timeout", 0),
         ("message_timeout", None),
         ("send_timeout", 0.5),
         ("open_timeout", float("inf")),
         ("close_timeout", 10**9),
+        ("ping_interval", 0.1),
+        ("ping_timeout", None),
+        ("idle_timeout", float("inf")),
     ],
 )
 def test_values_at_the_limit(name: str, value: object) -> None:

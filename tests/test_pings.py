@@ -6,11 +6,12 @@ import pytest
 from peers import eventually, start
 
 from syncws.pings import Pings
+from syncws.runtime import THREADS
 from syncws.turn import Turn
 
 
 def test_a_pong_answers_its_ping() -> None:
-    pings = Pings(Turn())
+    pings = Pings(Turn(THREADS), THREADS)
     assert pings.latency is None
     ping = pings.begin(b"data")
     assert ping.payload == b"data"
@@ -22,20 +23,20 @@ def test_a_pong_answers_its_ping() -> None:
 
 
 def test_pings_without_data_differ() -> None:
-    pings = Pings(Turn())
+    pings = Pings(Turn(THREADS), THREADS)
     payloads = [pings.begin(b"").payload for _ in range(3)]
     assert len(set(payloads)) == 3
     assert all(payloads)
 
 
 def test_a_number_that_somebody_uses_is_left_out() -> None:
-    pings = Pings(Turn())
+    pings = Pings(Turn(THREADS), THREADS)
     pings.begin((1).to_bytes(4, "big"))
     assert pings.begin(b"").payload == (2).to_bytes(4, "big")
 
 
 def test_a_pong_answers_all_pings_before_its_own_as_well() -> None:
-    pings = Pings(Turn())
+    pings = Pings(Turn(THREADS), THREADS)
     one, two, three = (pings.begin(data) for data in (b"1", b"2", b"3"))
     pings.answer(b"2")
     assert one.round_trip is not None
@@ -47,7 +48,7 @@ def test_a_pong_answers_all_pings_before_its_own_as_well() -> None:
 
 
 def test_a_pong_that_nobody_waits_for_is_ignored() -> None:
-    pings = Pings(Turn())
+    pings = Pings(Turn(THREADS), THREADS)
     ping = pings.begin(b"1")
     pings.answer(b"unasked")
     assert ping.round_trip is None
@@ -58,9 +59,21 @@ def test_a_pong_that_nobody_waits_for_is_ignored() -> None:
     pings.forget(ping)  # once more does no harm
 
 
+def test_as_many_pongs_are_expected_as_there_have_been_pings() -> None:
+    pings = Pings(Turn(THREADS), THREADS)
+    assert not pings.answer(b"unasked")
+    # Answered in another order, and after nobody waits for it any more.
+    one, _, _ = (pings.begin(data) for data in (b"1", b"2", b"3"))
+    assert pings.answer(b"2")
+    assert pings.answer(b"1")
+    pings.forget(one)
+    assert pings.answer(b"3")
+    assert not pings.answer(b"3")
+
+
 def test_an_answer_wakes_those_that_wait_for_their_turn() -> None:
-    turn = Turn()
-    pings = Pings(turn)
+    turn = Turn(THREADS)
+    pings = Pings(turn, THREADS)
     assert turn.take_now()
     ping = pings.begin(b"1")
     waiting = start(turn.take, None, lambda: ping.round_trip is not None, eager=False)
@@ -71,11 +84,11 @@ def test_an_answer_wakes_those_that_wait_for_their_turn() -> None:
 
 @pytest.mark.parametrize("data", [bytearray(b"x" * 125), memoryview(b"x" * 125)], ids=["bytearray", "memoryview"])
 def test_any_bytes_will_do(data: bytearray | memoryview) -> None:
-    assert Pings(Turn()).begin(data).payload == b"x" * 125
+    assert Pings(Turn(THREADS), THREADS).begin(data).payload == b"x" * 125
 
 
 def test_wrong_data() -> None:
-    pings = Pings(Turn())
+    pings = Pings(Turn(THREADS), THREADS)
     with pytest.raises(TypeError, match="the data of a ping must be bytes-like, not str"):
         pings.begin("text")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the data of a ping is 126 bytes; the limit is 125"):

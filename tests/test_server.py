@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import logging
 import os
@@ -21,11 +22,14 @@ import pytest
 from wire import DEADLINE, ClientSocket, Running, frame, get, tls_contexts, wait_until, ws_request
 
 from syncws.listener import Listener
+from syncws.listener_headroom import NoHeadroom
 from syncws.server import WebSocketServer, WSGIServer
+from syncws.serving import ServedConnection
+from syncws.transport import Transport
 from syncws.websocket import WebSocket
 
 TEXT, CLOSE = 1, 8
-NORMAL, GOING_AWAY, INTERNAL_ERROR = b"\x03\xe8", b"\x03\xe9", b"\x03\xf3"
+NORMAL, GOING_AWAY, INTERNAL_ERROR, RESTART = b"\x03\xe8", b"\x03\xe9", b"\x03\xf3", b"\x03\xf4"
 LOCAL = ("127.0.0.1", 0)
 
 
@@ -95,6 +99,41 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[s
     return [record.getMessage() for record in caplog.records if record.levelno >= level]
 
 
+# What is wrong when it is made.
+
+
+def generator_function(ws: WebSocket) -> Iterator[str]:
+    yield from map(str, ws)
+
+
+@pytest.mark.parametrize("handler", [None, "echo", generator_function(None)])  # type: ignore[arg-type]
+def test_handler_that_is_no_function(handler: Any) -> None:
+    with pytest.raises(TypeError, match=r"a function that takes a WebSocket, not .*; write handler, not handler\(\)"):
+        WebSocketServer(LOCAL, handler)
+
+
+@pytest.mark.parametrize("app", [None, "module:app", []])
+def test_app_that_is_no_function(app: Any) -> None:
+    with pytest.raises(TypeError, match=r"the WSGI app must be a function or an object that can be called, not "):
+        WSGIServer(LOCAL, app)
+
+
+def test_host_and_port_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for server, argument in (WebSocketServer, echo), (WSGIServer, app):
+        with pytest.raises(ValueError, match=r"write \('', 8000\)"):
+            server(":8000", argument)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_port_in_use() -> None:
+    with socket.create_server(LOCAL) as other:
+        address = other.getsockname()
+        for server, argument in (WebSocketServer, echo), (WSGIServer, app):
+            with pytest.raises(OSError, match=rf"in use: '127\.0\.0\.1:{address[1]}'"):
+                server(address, argument)
+
+
 # Kinds of sockets.
 
 
@@ -132,6 +171,36 @@ def test_unix_socket(tmp_path: Path) -> None:
             WSGIServer(str(path), app)
         assert path.exists()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
+def test_socket_that_listens_already(family: int, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    listening = socket.socket(family)
+    host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+    listening.bind(str(path) if family == socket.AF_UNIX else (host, 0))
+    listening.listen()
+    name = listening.getsockname()
+    # Another process may go on to use it.
+    copy = listening.dup()
+    with running(WebSocketServer(listening, echo)) as server:
+        assert (server.server_address, server.address_family) == (name, family)
+        assert server.fileno() == listening.fileno()
+        with open_websocket(server) as client:
+            check_echo(client)
+    assert listening.fileno() == -1
+    assert path.exists() == (family == socket.AF_UNIX)
+    with running(WSGIServer(copy, app)) as server, connect(server) as client:
+        client.send(get("/"))
+        assert client.read_response()[2] == b"/"
+
+
+def test_socket_that_does_not_listen() -> None:
+    with socket.socket() as sock:
+        with pytest.raises(ValueError, match="does not listen"):
+            WebSocketServer(sock, echo)
+        # It stays the caller's.
+        assert sock.fileno() > 0
 
 
 def test_address_in_use() -> None:
@@ -215,6 +284,16 @@ def test_slow_clients_do_not_hold_up_others() -> None:
             slow.close()
 
 
+@contextlib.contextmanager
+def keeper_running() -> Iterator[None]:
+    """The keeper runs, and neither begins nor ends, which takes or gives back a thread and a descriptor."""
+    with running(WebSocketServer(LOCAL, echo)) as other, open_websocket(other) as client:
+        check_echo(client)
+        # One that was about to end may still be there.
+        wait_until(lambda: [thread.name for thread in threading.enumerate()].count("syncws-keeper") == 1)
+        yield
+
+
 def test_each_connection_has_one_thread() -> None:
     seen = []
 
@@ -222,7 +301,7 @@ def test_each_connection_has_one_thread() -> None:
         seen.append(threading.current_thread())
         echo(ws)
 
-    with running(WebSocketServer(LOCAL, handler)) as server:
+    with keeper_running(), running(WebSocketServer(LOCAL, handler)) as server:
         before = threading.active_count()
         clients = [open_websocket(server) for _ in range(5)]
         for client in clients:
@@ -245,7 +324,7 @@ def test_connection_cap(caplog: pytest.LogCaptureFixture) -> None:
             with connect(server) as refused:
                 # The client's request arrives late, and the answer is still there.
                 status, headers, body = refused.read_response()
-                assert (status, headers["connection"]) == (503, "close")
+                assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "5")
                 assert b"busy" in body
                 refused.send(ws_request())
                 assert refused.read_to_end() == b""
@@ -311,6 +390,28 @@ def test_thread_that_cannot_be_started(caplog: pytest.LogCaptureFixture, monkeyp
     assert "can't start new thread" in lines(caplog)[0]
 
 
+def test_memory_that_is_not_enough_for_another_thread(caplog: pytest.LogCaptureFixture) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    with keeper_running(), running(WebSocketServer(LOCAL, echo)) as server:
+        with open_websocket(server) as early:
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + (6 << 20), limits[1]))
+            try:
+                began = time.monotonic()
+                for _ in range(25):
+                    with connect(server) as client:
+                        assert client.read_response()[0] == 503
+                # Two pauses, in which nobody was accepted.
+                assert time.monotonic() - began > 0.1
+                check_echo(early)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, limits)
+        with open_websocket(server) as client:
+            check_echo(client)
+    assert len(lines(caplog)) == 1
+    assert "no thread for the connection: not even 10 MiB" in lines(caplog)[0]
+
+
 class CountingServer(WebSocketServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -321,12 +422,11 @@ class CountingServer(WebSocketServer):
         return super().get_request()
 
 
-def test_out_of_descriptors(caplog: pytest.LogCaptureFixture) -> None:
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process has all the descriptors that it may have, the keeper's among them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with running(CountingServer(LOCAL, echo)) as server:
-        assert isinstance(server, CountingServer)
-        wait_until(lambda: server._wake)
-        client = socket.socket()
+    with keeper_running():
         spare = os.open(os.devnull, os.O_RDONLY)
         fillers = []
         resource.setrlimit(resource.RLIMIT_NOFILE, (spare + 10, hard))
@@ -334,22 +434,216 @@ def test_out_of_descriptors(caplog: pytest.LogCaptureFixture) -> None:
             with contextlib.suppress(OSError):
                 while True:
                     fillers.append(os.dup(spare))
-            client.connect(server.server_address)
-            wait_until(lambda: len(server.attempts) > 3)
+            yield
         finally:
             for descriptor in [spare, *fillers]:
                 os.close(descriptor)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        # It recovers, and the client that waited is served.
-        with ClientSocket(client) as recovered:
-            recovered.send(ws_request())
-            assert recovered.read_head()[0] == 101
-            check_echo(recovered)
-        # The loop did not spin, and said once what is wrong.
+
+
+def connect_with(sock: socket.socket, server: Listener) -> ClientSocket:
+    """Connect with a socket that was made while there were descriptors."""
+    sock.connect(server.server_address)
+    return ClientSocket(sock)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_out_of_descriptors(secure: bool, caplog: pytest.LogCaptureFixture) -> None:
+    server_context, client_context = tls_contexts() if secure else (None, None)
+    with running(CountingServer(LOCAL, echo, ssl=server_context)) as server:
+        assert isinstance(server, CountingServer)
+        # The loop has what it needs, and its spare descriptor.
+        open_websocket(server, client_context).close()
+        wait_until(lambda: not server._connections)
+        first = len(server.attempts)
+        sockets = [socket.socket() for _ in range(15)]
+        with no_descriptors():
+            clients = [connect_with(sock, server) for sock in sockets]
+            for client in clients:
+                if not secure:
+                    status, headers, _ = client.read_response()
+                    assert (status, headers["retry-after"]) == (503, "5")
+                assert client.read_to_end() == b""
+        for client in clients:
+            client.close()
+        with open_websocket(server, client_context) as client:
+            check_echo(client)
+        # It does not spin, however many have come.
+        assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(server.attempts[first:-1]))
+    assert len(lines(caplog)) == 1
+    assert "cannot accept connections for the moment" in lines(caplog)[0]
+
+
+def test_out_of_descriptors_and_of_the_spare_one(caplog: pytest.LogCaptureFixture) -> None:
+    with running(CountingServer(LOCAL, echo)) as server:
+        assert isinstance(server, CountingServer)
+        wait_until(lambda: server._refusals)
+        first, second = socket.socket(), socket.socket()
+        with no_descriptors():
+            assert server._refusals is not None
+            server._refusals.lend()
+            server._refusals.restore = lambda: False  # type: ignore[method-assign]  # another thread is always faster
+            thief = os.dup(0)
+            client = connect_with(first, server)
+            wait_until(lambda: len(server.attempts) > 3)
+            os.close(thief)
+            # It has waited all the time, and is served.
+            client.send(ws_request())
+            assert client.read_head()[0] == 101
+            waiting = connect_with(second, server)
+            wait_until(lambda: len(server.attempts) > 6)
+            check_echo(client)
+            waiting.close()
+            client.close()
         attempts = server.attempts[:4]
         assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(attempts))
     assert len(lines(caplog)) == 1
-    assert "cannot accept connections for the moment" in lines(caplog)[0]
+
+
+def test_refused_clients_that_stay_do_not_take_the_descriptors_of_others(caplog: pytest.LogCaptureFixture) -> None:
+    with running(WebSocketServer(LOCAL, echo, max_connections=1)) as server:
+        first = open_websocket(server)
+        sock = socket.socket()
+        refused = [connect(server) for _ in range(3)]
+        assert [client.read_response()[0] for client in refused] == [503] * 3
+        with no_descriptors():
+            first.close()
+            wait_until(lambda: not server._connections)
+            fillers = []
+            with contextlib.suppress(OSError):
+                while True:
+                    fillers.append(os.dup(0))
+            with connect_with(sock, server) as client:
+                client.send(ws_request())
+                assert client.read_head()[0] == 101
+            for filler in fillers:
+                os.close(filler)
+        for client in refused:
+            client.close()
+    assert len(lines(caplog)) == 1
+
+
+def test_descriptors_that_are_there_again_when_the_spare_one_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Spare:
+        def give_way(self) -> bool:
+            return False
+
+        def lend(self) -> bool:
+            return True
+
+        def restore(self) -> bool:
+            return True
+
+    class Short:
+        """A listening socket that is out of descriptors for once."""
+
+        def accept(self) -> Any:
+            monkeypatch.undo()
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    with WebSocketServer(LOCAL, echo) as server, socket.create_connection(server.server_address) as client:
+        server._refusals = Spare()  # type: ignore[assignment]
+        monkeypatch.setattr(server, "socket", Short())
+        accepted, address = server.get_request()
+        assert address == client.getsockname()
+        accepted.close()
+        server._refusals = None
+
+
+def test_out_of_descriptors_without_the_loop() -> None:
+    with CountingServer(LOCAL, echo) as server:
+        sock = socket.socket()
+        with no_descriptors():
+            client = connect_with(sock, server)
+            began = time.monotonic()
+            with pytest.raises(OSError, match="Too many open files"):
+                server.get_request()
+            assert time.monotonic() - began > 0.05
+        with Running(server.handle_request):
+            client.send(ws_request())
+            assert client.read_head()[0] == 101
+            client.close()
+
+
+def test_out_of_memory(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Server(WebSocketServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            if short:
+                raise MemoryError
+            return True
+
+        def service_actions(self) -> None:
+            if short and server._places._taken:
+                raise MemoryError
+
+    short = False
+    with running(Server(LOCAL, echo)) as server:
+        with open_websocket(server) as early:
+            short = True
+            for _ in range(3):
+                with connect(server) as client:
+                    client.send(ws_request())
+                    assert client.read_response()[0] == 503, "no reset, because of the request that nobody reads"
+            check_echo(early)
+            short = False
+            with open_websocket(server) as client:
+                check_echo(client)
+    assert lines(caplog) == ["no memory for the moment: the connection that came is closed"]
+
+
+def test_connection_that_cannot_be_served_takes_no_place(caplog: pytest.LogCaptureFixture) -> None:
+    class Server(WebSocketServer):
+        def _serve_on(self, transport: Transport) -> ServedConnection:
+            if failures:
+                raise failures.pop()
+            return super()._serve_on(transport)
+
+    failures = [ConnectionResetError(), ValueError("a mistake")]
+    with running(Server(LOCAL, echo, max_connections=1)) as server:
+        while failures:
+            with connect(server) as client:
+                assert client.read_to_end() == b""
+        failures.append(MemoryError())
+        with connect(server) as client:
+            assert client.read_response()[0] == 503
+        with open_websocket(server) as client:
+            check_echo(client)
+    assert len(lines(caplog)) == 2
+    assert "cannot serve" in lines(caplog)[0]
+    assert "no memory" in lines(caplog)[1]
+
+
+def test_memory_runs_out_behind_a_refusal(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Server(WebSocketServer):
+        def _pause(self) -> None:
+            if failures:
+                raise failures.pop()
+
+    def no_headroom(runtime: object) -> None:
+        raise NoHeadroom
+
+    failures = [MemoryError()]
+    monkeypatch.setattr("syncws.listener._REFUSED_AT_ONCE", 1)
+    monkeypatch.setattr("syncws.listener.check_headroom", no_headroom)
+    with running(Server(LOCAL, echo)) as server:
+        for _ in range(2):
+            with connect(server) as client:
+                client.send(ws_request())
+                assert client.read_to_end().count(b"HTTP/1.1 503 ") == 1
+    assert not failures
+    assert ["no memory" in line for line in lines(caplog)] == [False, True]
+
+
+def test_log_when_a_shortage_is_over(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncws.bursts._CALM", 0.2)
+    with running(WebSocketServer(LOCAL, echo, max_connections=1)) as server:
+        with open_websocket(server):
+            for _ in range(3):
+                with connect(server) as client:
+                    assert client.read_response()[0] == 503
+            wait_until(lambda: len(lines(caplog)) == 2)
+    assert "max_connections" in lines(caplog)[0]
+    assert lines(caplog)[1].startswith("over: refusing connections (max_connections), 3 times in 0.")
 
 
 def test_client_that_is_gone_before_it_is_accepted(caplog: pytest.LogCaptureFixture) -> None:
@@ -409,8 +703,24 @@ def test_shutdown_tells_every_websocket(caplog: pytest.LogCaptureFixture) -> Non
                 selector.register(client.sock, selectors.EVENT_READ)
             for client in clients:
                 end_websocket(client, GOING_AWAY)
-        assert server._connections == {}
+        assert len(server._connections) == 0
     assert lines(caplog) == []
+
+
+@pytest.mark.parametrize("arguments", [(1012,), (1012, "back soon")])
+def test_shutdown_with_another_code(arguments: tuple[Any, ...]) -> None:
+    with running(WebSocketServer(LOCAL, echo)) as server:
+        client = open_websocket(server)
+        for wrong, error in ((1005,), ValueError), ((1000, "x" * 124), ValueError), (("1000",), TypeError):
+            with pytest.raises(error):
+                server.shutdown(*wrong)
+        check_echo(client)
+        with Running(lambda: server.shutdown(*arguments)):
+            reason = arguments[1] if len(arguments) == 2 else "server is shutting down"
+            assert client.read_frame() == (CLOSE, RESTART + reason.encode())
+            client.send(frame(CLOSE, RESTART))
+            assert client.read_to_end() == b""
+            client.close()
 
 
 def test_shutdown_drops_idle_connections_and_finishes_requests() -> None:
@@ -428,7 +738,7 @@ def test_shutdown_drops_idle_connections_and_finishes_requests() -> None:
             wait_until(lambda: len(server._connections) == 2)
             with Running(server.shutdown) as shutdown:
                 assert idle.read_to_end() == b""
-                wait_until(lambda: all(connection._stopping for connection in server._others()))
+                wait_until(lambda: all(connection._stopping for connection in server._connections._served))
                 assert shutdown.running
                 go_on.set()
                 status, headers, body = busy.read_response()
@@ -522,7 +832,7 @@ def test_shutdown_leaves_nobody_in_the_queue(path: bool, tmp_path: Path) -> None
         assert at_work.wait(DEADLINE)
         waiting = connect(server)
         with Running(server.shutdown):
-            wait_until(lambda: server._stopping)
+            wait_until(lambda: server._connections.stopping)
             go_on.set()
     with waiting, contextlib.suppress(ConnectionResetError):
         assert waiting.read_to_end() == b""
@@ -559,7 +869,7 @@ def test_exception_in_serve_forever_ends_the_with_statement_with_shutdown(caplog
         client = open_websocket(server)
         interrupted.set()
         end_websocket(client, GOING_AWAY)
-    assert server._connections == {}
+    assert len(server._connections) == 0
     assert server.fileno() == -1
     assert lines(caplog) == []
 
@@ -603,9 +913,13 @@ def test_server_close_leaves_connections_open() -> None:
     ("options", "error", "words"),
     [
         ({"colour": "red"}, TypeError, "no option 'colour'; the options are ssl, max_connections, "),
-        ({"ssl": True}, TypeError, "ssl must be an ssl.SSLContext or None, not True"),
+        ({"ssl": True}, TypeError, "ssl must be an ssl.SSLContext, the files .*, or None, not True"),
         ({"max_connections": 0}, ValueError, "max_connections must be at least 1"),
         ({"max_connections": 1.5}, TypeError, "max_connections must be an int or None"),
+        ({"max_handshakes": 0}, ValueError, "max_handshakes must be at least 1"),
+        ({"max_connections_per_address": "1"}, TypeError, "max_connections_per_address must be an int or None"),
+        ({"trusted_proxies": "10.0.0.0/8"}, TypeError, "trusted_proxies must be a list"),
+        ({"trusted_proxies": ["10.0.0.1/8"]}, ValueError, "10.0.0.1/8 has host bits set"),
         ({"max_head_size": None}, TypeError, "max_head_size must be an int, not None"),
         ({"max_target_size": True}, TypeError, "max_target_size must be an int"),
         ({"max_head_fields": -1}, ValueError, "max_head_fields must be at least 1"),
@@ -632,3 +946,30 @@ def test_options_of_the_wsgi_server_only() -> None:
 def test_wrong_address() -> None:
     with pytest.raises(TypeError, match="an address is"):
         WebSocketServer(8000, echo)  # type: ignore[arg-type]
+
+
+def test_serve_forever_without_a_poll_interval() -> None:
+    server = WebSocketServer(LOCAL, lambda ws: None)
+    with server, Running(lambda: server.serve_forever(poll_interval=None)):
+        with contextlib.closing(connect(server)) as client:
+            client.send(ws_request())
+            assert client.read_head()[0] == 101
+        server.shutdown()
+
+
+def test_shutdown_in_the_thread_of_the_loop() -> None:
+    """As a signal handler calls it, which cannot wait for the loop that it has interrupted."""
+
+    class Stopping(WebSocketServer):
+        def service_actions(self) -> None:
+            self.shutdown()
+
+    with Stopping(LOCAL, lambda ws: None) as server:
+        server.serve_forever(poll_interval=0.01)
+
+
+def test_files_for_tls_are_read_at_once() -> None:
+    for server_class, serves in (WebSocketServer, echo), (WSGIServer, app):
+        for files in ("missing.pem", ("missing.pem", "missing.key")):
+            with pytest.raises(ValueError, match=r"cannot use the certificate in missing\.pem"):
+                server_class(LOCAL, serves, ssl=files)

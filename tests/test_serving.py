@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from greenlet import GreenletExit
 from wire import DEADLINE, ClientSocket, Running, frame, pair, tls_contexts, wait_until, ws_request
 
 from syncws.accept import accept_on
+from syncws.budgets import OverBudget
 from syncws.errors import ConnectionClosed, HandshakeError
 from syncws.options import Options
 from syncws.serving import ServedConnection, end_websocket, log_refusal
@@ -109,10 +111,10 @@ def test_stop_drops_an_idle_connection() -> None:
     with pair() as (sock, client):
         connection = Connection(SocketTransport(sock), read)
         with Running(connection.serve):
-            connection.stop()
+            connection.stop(1001, "bye")
             assert client.read_to_end() == b""
         # Once it is over, there is nothing left to stop.
-        connection.stop()
+        connection.stop(1001, "bye")
         connection.abort()
 
 
@@ -122,7 +124,7 @@ def test_stop_lets_a_busy_connection_go_on() -> None:
         with Running(connection.serve) as running:
             client.send(b"begin")
             wait_until(lambda: connection._busy)
-            connection.stop()
+            connection.stop(1001, "bye")
             client.send(b"end")
             assert running.running
             # When it is not busy any more, it is dropped.
@@ -147,8 +149,8 @@ def test_stop_closes_a_websocket() -> None:
             client.send(ws_request())
             assert client.read_head()[0] == 101
             wait_until(lambda: connection._ws)
-            connection.stop()
-            assert client.read_frame() == (CLOSE, GOING_AWAY + b"server is shutting down")
+            connection.stop(1001, "bye")
+            assert client.read_frame() == (CLOSE, GOING_AWAY + b"bye")
             client.send(frame(CLOSE, GOING_AWAY))
             assert client.read_to_end() == b""
             client.close()
@@ -167,7 +169,8 @@ def test_stop_before_it_is_a_websocket() -> None:
         connection = Connection(SocketTransport(sock), act)
         with Running(connection.serve):
             assert ready.wait(DEADLINE)
-            connection.stop()
+            connection.stop(1001, "bye")
+            connection.stop(1012, "too late")
             stopped.set()
             client.send(ws_request())
             assert client.read_head()[0] == 101
@@ -186,6 +189,20 @@ def test_abort_drops_a_websocket() -> None:
             assert client.read_to_end() == b""
 
 
+def test_end_of_a_thread_that_nobody_catches() -> None:
+    def fail(connection: Connection, deadline: float | None) -> None:
+        connection._attach(accept_on(connection.transport, connection._options, deadline))
+        raise KeyboardInterrupt
+
+    with pair() as (sock, client):
+        client.send(ws_request())
+        with pytest.raises(KeyboardInterrupt):
+            Connection(SocketTransport(sock), fail).serve()
+        assert sock.fileno() == -1
+        assert client.read_head()[0] == 101
+        assert client.read_to_end() == b""
+
+
 @pytest.mark.parametrize(
     ("error", "code", "level"),
     [
@@ -193,6 +210,7 @@ def test_abort_drops_a_websocket() -> None:
         (ConnectionClosed(1006), 1011, "ERROR"),  # of a connection that is none of the server's
         (ValueError("secret"), 1011, "ERROR"),
         (SystemExit(1), 1011, "ERROR"),
+        (GreenletExit(), 1001, None),
     ],
 )
 def test_end_of_a_websocket(
@@ -244,6 +262,13 @@ def test_log_of_a_refusal(status: int, level: str, caplog: pytest.LogCaptureFixt
     assert record.levelname == level
     assert "10.0.0.1" in record.getMessage()
     assert "because of this" in record.getMessage()
+
+
+def test_log_of_what_is_over_budget(caplog: pytest.LogCaptureFixture) -> None:
+    # There may be very many of them, and one line has told already.
+    caplog.set_level(logging.DEBUG, "syncws")
+    log_refusal(OverBudget(429), ("10.0.0.1", 1234))
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
 
 
 def test_remote_address() -> None:

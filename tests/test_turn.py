@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from peers import DEADLINE, Task, eventually, start
 
+from syncws.runtime import THREADS
 from syncws.turn import Turn
 
 
@@ -28,27 +29,24 @@ def take(turn: Turn, done: Callable[[], bool] = never, *, eager: bool = True, ti
 
 
 def test_one_thread_at_a_time() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take_now()
-    assert turn.mine
     assert not turn.take_now()
     assert not start(turn.take_now).result()
     turn.release()
-    assert not turn.mine
     assert turn.take(None, never)
-    assert not start(lambda: turn.mine).result()
     turn.release()
 
 
 def test_what_is_done_needs_no_turn() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert not turn.take(None, lambda: True)
     assert turn.take_now()
 
 
 @pytest.mark.parametrize("eager", [True, False])
 def test_a_released_turn_goes_to_a_waiter(eager: bool) -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take_now()
     waiter = take(turn, eager=eager)
     at_work(turn, 1)
@@ -61,7 +59,7 @@ def test_a_released_turn_goes_to_a_waiter(eager: bool) -> None:
 
 @pytest.mark.parametrize("eager", [True, False])
 def test_the_deadline_passes(eager: bool) -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take_now()
     with pytest.raises(TimeoutError):
         turn.take(0.0, never, eager=eager)
@@ -71,12 +69,12 @@ def test_the_deadline_passes(eager: bool) -> None:
 
 
 def test_a_free_turn_is_taken_after_any_deadline() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take(0.0, never)
 
 
 def test_a_notification_lets_waiters_look_again() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take_now()
     done = threading.Event()
     taking = take(turn, done.is_set)
@@ -91,7 +89,7 @@ def test_a_notification_lets_waiters_look_again() -> None:
 
 
 def test_waiting_ends_without_the_turn() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     turn.wait(None, lambda: True)
     assert turn.take_now()
     released = threading.Event()
@@ -104,7 +102,7 @@ def test_waiting_ends_without_the_turn() -> None:
 
 
 def test_what_comes_true_as_the_deadline_passes_counts() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take_now()
     looks = iter([False, True, True])
     assert not turn.take(0.0, lambda: next(looks))
@@ -113,7 +111,7 @@ def test_what_comes_true_as_the_deadline_passes_counts() -> None:
 
 
 def test_the_eager_go_first() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take_now()
     patient = take(turn, eager=False)
     at_work(turn, 1)
@@ -129,7 +127,7 @@ def test_the_eager_go_first() -> None:
 @pytest.mark.parametrize("outcome", ["timeout", "done"])
 def test_a_patient_thread_gets_the_turn_that_an_eager_one_gave_up(outcome: str) -> None:
     # The release wakes both; the patient thread leaves the turn to the eager one, which does not want it any more.
-    turn = Turn()
+    turn = Turn(THREADS)
     assert turn.take_now()
     done = threading.Event()
     patient = take(turn, eager=False)
@@ -138,7 +136,6 @@ def test_a_patient_thread_gets_the_turn_that_an_eager_one_gave_up(outcome: str) 
     at_work(turn, 2)
     # As if the patient thread had been the first to look after the release.
     with turn._changed:
-        turn._owner = 0
         turn._lock.release()
     if outcome == "timeout":
         with pytest.raises(TimeoutError):
@@ -152,7 +149,7 @@ def test_a_patient_thread_gets_the_turn_that_an_eager_one_gave_up(outcome: str) 
 
 
 def test_many_threads_one_at_a_time() -> None:
-    turn = Turn()
+    turn = Turn(THREADS)
     inside = 0
     most = 0
     done = threading.Event()
@@ -181,3 +178,30 @@ def test_many_threads_one_at_a_time() -> None:
     assert most == 1
     assert max(counts) == 500
     assert turn.take_now()
+
+
+def test_a_function_for_when_it_is_free() -> None:
+    turn = Turn(THREADS)
+    called: list[str] = []
+    assert not turn.on_free(lambda: called.append("nobody has it"))
+    assert turn.take_now()
+    assert turn.on_free(lambda: called.append("free"))
+    assert turn.on_free(lambda: called.append("one is enough"))
+    turn.release()
+    assert called == ["one is enough"]
+    assert turn.take_now()
+    turn.release()
+    assert called == ["one is enough"]
+    # A change that may mean nothing is enough as well.
+    assert turn.take_now()
+    assert turn.on_free(lambda: called.append("changed"))
+    turn.notify()
+    assert called == ["one is enough", "changed"]
+    turn.release()
+    assert called == ["one is enough", "changed"]
+    # The next one that has it.
+    assert turn.on_free(lambda: called.append("had"), even_if_free=True)
+    assert turn.take_now()
+    assert called == ["one is enough", "changed"]
+    turn.release()
+    assert called == ["one is enough", "changed", "had"]

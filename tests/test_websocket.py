@@ -29,9 +29,13 @@ from peers import (
 )
 
 from syncws.errors import ConcurrencyError, ConnectionClosed
+from syncws.options import Options
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from syncws.protocol.deflate import Deflate
+from syncws.protocol.handshake import Agreement, RequestHead
+from syncws.protocol.headers import Headers
 from syncws.protocol.machine import State
+from syncws.transport import transport_for
 from syncws.websocket import WebSocket
 
 BIG = bytes(range(256)) * 4096
@@ -48,6 +52,15 @@ def no_descriptor_is_left() -> Iterator[None]:
 
 
 # What it is.
+
+
+def test_repr_is_one_line() -> None:
+    one, two = sockets("tcp")
+    head = RequestHead("GET", "/a\n\x1b[2J", "1.1", Headers([("Host", "localhost")]))
+    with two:
+        ws = WebSocket(transport_for(one), "server", head, Agreement(), Options())
+        assert repr(ws).startswith("<WebSocket server /a\\n\\x1b[2J (")
+        ws.abort()
 
 
 def test_attributes() -> None:
@@ -806,7 +819,7 @@ class Schedule:
             for side, ws in enumerate(ends):
                 assert ws.state is State.CLOSED
                 assert ws._transport.sock.fileno() == -1
-                assert ws._end is not None
+                assert ws._fate.end is not None
                 received = self.received[side]
                 assert len(received) == len(set(received))
                 if self.end in ("close", "begin_close"):
@@ -829,3 +842,43 @@ def test_random_schedules(number: int) -> None:
     schedule = Schedule(number)
     schedule.run(**options)
     assert time.monotonic() - began < DEADLINE, schedule.end
+
+
+def test_what_interrupts_a_compressed_message_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compressor remembers the message; the peer, who never sees it, would inflate all that follows to nonsense.
+    with pair(compression=True) as (server, client):
+        server.send("a message that is long enough to be compressed" * 10)
+
+        def interrupted(*args: object) -> bytes:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("syncws.writer.encode_frame", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                server.send("a message that nobody will ever see, nor what follows" * 10)
+        with pytest.raises(ConnectionClosed, match="KeyboardInterrupt interrupted a message"):
+            server.send("late" * 100)
+        assert client.receive(DEADLINE) == "a message that is long enough to be compressed" * 10
+        with pytest.raises(ConnectionClosed):
+            client.receive(DEADLINE)
+
+
+@pytest.mark.parametrize("how", ["whole", "fragments"])
+def test_what_interrupts_a_pause_before_a_message_leaves_the_connection_as_it_was(how: str) -> None:
+    # On greenlets a sender lets the others run now and then; a gevent.Timeout can be raised there.
+    with pair(compression=True) as (server, client):
+
+        def interrupted() -> None:
+            server._pause = None
+            raise KeyboardInterrupt
+
+        server._pause = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            server.send("never sent" * 100)
+        for number in range(10):
+            server._pause = lambda: None
+            if how == "whole":
+                server.send(f"number {number} " * 100)
+            else:
+                server.send_fragments([f"number {number} "] * 100)
+            assert client.receive(DEADLINE) == f"number {number} " * 100

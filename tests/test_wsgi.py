@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import io
 import logging
@@ -10,18 +11,24 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.validate import validator
 
 import pytest
-from wire import DEADLINE, ClientSocket, Running, frame, get, pair, ws_request
+from greenlet import GreenletExit
+from wire import DEADLINE, WS_FIELDS, ClientSocket, Running, frame, get, pair, ws_request
 
+from syncws.budgets import OverBudget, Place
 from syncws.errors import ConnectionClosed, HandshakeError
 from syncws.http import Limits
 from syncws.options import Options
+from syncws.protocol.headers import Headers
+from syncws.runtime import THREADS
 from syncws.transport import SocketTransport
 from syncws.websocket import WebSocket
-from syncws.wsgi import WSGIConnection, upgrade
+from syncws.wsgi import WSGIConnection, hand_over, upgrade
+from syncws.wsgi_exchange import Exchange
 
 TEXT, CLOSE = 1, 8
 NORMAL, GOING_AWAY, INTERNAL_ERROR = b"\x03\xe8", b"\x03\xe9", b"\x03\xf3"
@@ -74,6 +81,43 @@ def test_keep_alive() -> None:
             status, headers, body = client.read_response()
             assert (status, body) == (200, f"GET /{number} ".encode())
             assert "connection" not in headers
+
+
+class OnePlace(Place):
+    """Admits the first request only."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def admit(self, headers: Headers) -> None:
+        self.calls.append(f"admit {headers['X-Number']}")
+        if len(self.calls) > 2:
+            raise OverBudget(429)
+
+    def idle(self) -> None:
+        self.calls.append("idle")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_request_over_budget(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    called = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        called.append(environ["PATH_INFO"])
+        return hello(environ, start_response)
+
+    with serving(app) as (client, connection):
+        connection.place = place = OnePlace()
+        client.send(get("/1", "X-Number: 1"))
+        assert client.read_response()[0] == 200
+        client.send(get("/2", "X-Number: 2", method=method))
+        status, headers, body = client.read_response(head_only=method == "HEAD")
+        assert (status, headers["Retry-After"], headers["Connection"]) == (429, "5", "close")
+        assert body.startswith(b"Too many connections") == (method == "GET")
+        assert client.read_to_end() == b""
+    assert place.calls == ["admit 1", "idle", "admit 2"]
+    assert called == ["/1"]
+    assert caplog.records == []
 
 
 def test_pipelined_requests() -> None:
@@ -236,6 +280,18 @@ def test_app_that_raises(kind: type[BaseException], caplog: pytest.LogCaptureFix
     assert record.getMessage() == "GET /path failed"
     assert record.exc_info is not None
     assert record.exc_info[0] is kind
+
+
+def test_app_whose_greenlet_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        raise GreenletExit
+
+    with pair() as (sock, client):
+        client.send(get())
+        with pytest.raises(GreenletExit):
+            WSGIConnection(SocketTransport(sock), app, Options()).serve()
+        assert client.read_to_end() == b""
+    assert error_lines(caplog, logging.WARNING) == []
 
 
 def test_app_that_raises_too_late(caplog: pytest.LogCaptureFixture) -> None:
@@ -434,6 +490,11 @@ def test_head_that_does_not_end(caplog: pytest.LogCaptureFixture) -> None:
 # Upgrades.
 
 
+def echo_handler(ws: WebSocket) -> None:
+    for message in ws:
+        ws.send(message)
+
+
 def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     ws = upgrade(environ)
     for message in ws:
@@ -468,6 +529,20 @@ def test_options_of_server_and_upgrade() -> None:
         status, headers = client.read_head()
         assert (status, headers["sec-websocket-protocol"], headers["x-name"]) == (101, "chat", "value")
         close_normally(client)
+
+
+def test_an_error_page_after_the_upgrade_closes_with_1011(caplog: pytest.LogCaptureFixture) -> None:
+    # A web framework turns the exception of a view into such a page, and logs it.
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        upgrade(environ)
+        start_response("500 Internal Server Error", [PLAIN])
+        return [b"sorry"]
+
+    with serving(app) as (client, _):
+        client.send(ws_request())
+        assert client.read_head()[0] == 101
+        assert client.read_frame() == (CLOSE, INTERNAL_ERROR + b"internal error")
+    assert error_lines(caplog) == []
 
 
 def test_what_the_app_answers_after_the_upgrade_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
@@ -584,6 +659,24 @@ def test_refusal_after_the_response_has_begun(caplog: pytest.LogCaptureFixture) 
         assert client.read_to_end() == b"5\r\nbegin\r\n"
 
 
+def test_refusal_that_the_app_has_given_fields_that_cannot_be_sent(caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        try:
+            upgrade(environ)
+        except HandshakeError as error:
+            error.headers.append(("Location", "/a\r\nSet-Cookie: b"))
+            raise
+        raise AssertionError("it was upgraded")
+
+    with serving(app) as (client, _):
+        client.send(get())
+        status, headers, body = client.read_response()
+        assert (status, body) == (500, b"internal server error\n")
+        assert "set-cookie" not in headers
+        assert client.read_to_end() == b""
+    assert "ValueError" in caplog.text
+
+
 def test_refusal_that_the_app_answers() -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         try:
@@ -650,11 +743,182 @@ def test_upgrade_twice_or_too_late() -> None:
         upgrade(environs[0])
 
 
+def test_fields_that_are_known_at_the_end() -> None:
+    called = []
+
+    def more_fields() -> list[tuple[str, str]]:
+        called.append(1)
+        return [("Set-Cookie", "a=1")]
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] == "/upgrade":
+            upgrade(environ, more_fields=more_fields)
+        else:
+            hand_over(environ, lambda ws: None, more_fields=more_fields)
+        with pytest.raises(RuntimeError, match="upgraded already"):
+            upgrade(environ, more_fields=more_fields)
+        return hello(environ, start_response)
+
+    for target in "/upgrade", "/hand_over":
+        with serving(app, headers={"X-Server": "1"}) as (client, _):
+            client.send(ws_request(target, "Origin: http://elsewhere.example"))
+            assert client.read_response()[0] == 403
+            assert called == []
+            client.send(ws_request(target))
+            _, headers = client.read_head()
+            assert (headers["x-server"], headers["set-cookie"]) == ("1", "a=1")
+            assert called.pop() == 1
+            close_normally(client)
+
+
 def test_upgrade_on_another_server() -> None:
-    with pytest.raises(RuntimeError, match=r"served by Other/1\.0; run the app with syncws\.WSGIServer"):
-        upgrade({"SERVER_SOFTWARE": "Other/1.0"})
-    with pytest.raises(RuntimeError, match="served by this server"):
-        upgrade({})
+    environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "a", "HTTP_UPGRADE": "websocket"}
+    with pytest.raises(RuntimeError, match=r"Other/1\.0 does not let an app have the connection"):
+        upgrade({"SERVER_SOFTWARE": "Other/1.0", **environ})
+    with pytest.raises(RuntimeError, match=r"this server does not .*python -m syncws serve"):
+        hand_over({**environ}, echo_handler)
+
+
+def test_plain_request_on_another_server() -> None:
+    environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "a"}
+    for call in (lambda: upgrade(environ), lambda: hand_over(environ, echo_handler)):
+        with pytest.raises(HandshakeError) as refused:
+            call()
+        assert refused.value.status == 426
+
+
+# Handing over.
+
+
+def test_hand_over() -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        hand_over(environ, echo_handler, carry=pytest.fail, subprotocols=["chat"])
+        start_response("200 OK", [PLAIN])
+        return [b"not sent"]
+
+    with serving(app) as (client, _):
+        client.send(ws_request("/", "Sec-WebSocket-Protocol: chat"), frame(TEXT, b"first"))
+        status, headers = client.read_head()
+        assert (status, headers["Sec-WebSocket-Protocol"]) == (101, "chat")
+        assert client.read_frame() == (TEXT, b"first")
+        client.send(frame(CLOSE, NORMAL))
+        close_normally(client)
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "logged"),
+    [
+        (None, NORMAL, 0),
+        (ValueError("on purpose"), INTERNAL_ERROR + b"internal error", 1),
+        (ConnectionClosed(1000), INTERNAL_ERROR + b"internal error", 1),  # that of another connection
+    ],
+)
+def test_end_of_a_handler(
+    error: BaseException | None, told: bytes, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted = []
+
+    def handler(ws: WebSocket) -> None:
+        if error is not None:
+            raise error
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        environ["syncws.on_error"] = noted.append
+        hand_over(environ, handler)
+        return hello(environ, start_response)
+
+    with serving(app) as (client, _):
+        client.send(ws_request())
+        assert client.read_head()[0] == 101
+        assert client.read_frame() == (CLOSE, told)
+        client.send(frame(CLOSE, NORMAL))
+        assert client.read_to_end() == b""
+    assert noted == [error] * logged
+    assert [record.exc_info is not None for record in error_lines(caplog, logging.ERROR)] == [True] * logged
+
+
+def test_exception_that_nobody_asks_for(caplog: pytest.LogCaptureFixture) -> None:
+    with pair() as (sock, client):
+        environ = foreign_environ(sock, pooled=False)
+        with Running(lambda: hand_over(environ, lambda ws: 1 / 0)):
+            assert client.read_head()[0] == 101
+            assert client.read_frame()[1][:2] == INTERNAL_ERROR
+            client.send(frame(CLOSE, NORMAL))
+            assert client.read_to_end() == b""
+            client.close()
+    assert len(error_lines(caplog, logging.ERROR)) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_program_is_ended_in_a_handler(error: type[BaseException]) -> None:
+    raised = []
+
+    def handler(ws: WebSocket) -> None:
+        raise error
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        with pytest.raises(error) as caught:
+            hand_over(environ, handler)
+        raised.append(caught.value)
+        return hello(environ, start_response)
+
+    with serving(app) as (client, _):
+        client.send(ws_request())
+        assert client.read_head()[0] == 101
+        assert client.read_frame()[1][:2] == GOING_AWAY
+        client.send(frame(CLOSE, NORMAL))
+        assert client.read_to_end() == b""
+    assert len(raised) == 1
+
+
+def foreign_environ(sock: socket.socket, *, pooled: bool) -> dict[str, Any]:
+    """The environ of an opening handshake on Werkzeug's server, or in Gunicorn's pool of threads."""
+    fields = dict(field.split(": ") for field in ("Host: example.com", *WS_FIELDS))
+    environ: dict[str, Any] = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in fields.items()}
+    environ.update({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "SERVER_PROTOCOL": "HTTP/1.1"})
+    if pooled:
+        stream = SimpleNamespace(unreader=SimpleNamespace(buf=io.BytesIO()))
+        return {**environ, "gunicorn.socket": sock, "wsgi.multithread": True, "wsgi.input": stream}
+    return {**environ, "werkzeug.socket": sock, "wsgi.input": sock.makefile("rb")}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_hand_over_on_another_server(pooled: bool) -> None:
+    carried = []
+
+    def carry(handler: Any) -> Any:
+        carried.append(handler)
+        return handler
+
+    with pair() as (sock, client):
+        environ = foreign_environ(sock, pooled=pooled)
+        with Running(lambda: hand_over(environ, echo_handler, carry=carry)) as serving:
+            assert client.read_head()[0] == 101
+            if pooled:
+                serving.result()
+            client.send(frame(TEXT, b"hello"))
+            assert client.read_frame() == (TEXT, b"hello")
+            assert serving.running != pooled
+            client.send(frame(CLOSE, NORMAL))
+            close_normally(client)
+            client.close()
+    assert carried == [echo_handler] * pooled
+
+
+def test_no_thread_to_hand_over_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spawn(function: Callable[[], object], name: str) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("syncws.wsgi.THREADS", dataclasses.replace(THREADS, spawn=spawn))
+    with pair() as (sock, client), Running(lambda: hand_over(foreign_environ(sock, pooled=True), hello)) as serving:
+        assert client.read_head()[0] == 101
+        assert client.read_frame() == (CLOSE, b"\x03\xf5try again later")
+        client.send(frame(CLOSE, NORMAL))
+        assert client.read_to_end() == b""
+        client.close()
+        with pytest.raises(RuntimeError, match="no thread for the handler of /: can't start new thread"):
+            serving.result()
+        serving._error = None
 
 
 def test_upgrade_with_a_body() -> None:
@@ -755,6 +1019,61 @@ def test_stop_before_the_upgrade() -> None:
         assert client.read_to_end() == b""
 
 
+class Observed(WSGIConnection):
+    """A connection that tells what became of its requests."""
+
+    outcomes: list[tuple[str, tuple[str, list[tuple[str, str]], int | None]]]
+
+    def _answer(self, exchange: Exchange) -> bool:
+        try:
+            return super()._answer(exchange)
+        finally:
+            self.outcomes.append((exchange.head.path, exchange.outcome))
+
+
+def test_outcome_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] == "/failure":
+            raise ValueError
+        if environ["PATH_INFO"] == "/echo":
+            return echo(environ, start_response)
+        return hello(environ, start_response)
+
+    monkeypatch.setitem(globals(), "WSGIConnection", Observed)
+    Observed.outcomes = []
+    with serving(app) as (client, _):
+        for request in get("/hello"), get("/echo"):
+            client.send(request)
+            client.read_response()
+        client.send(ws_request("/echo"))
+        assert client.read_head()[0] == 101
+        client.send(frame(CLOSE))
+        assert client.read_frame() == (CLOSE, b"")
+    with serving(app) as (client, _):
+        client.send(get("/failure"))
+        client.read_response()
+    lost = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+    with serving(app) as (client, _):
+        client.send(lost)
+        client.sock.shutdown(socket.SHUT_WR)
+        client.read_to_end()
+    assert Observed.outcomes == [
+        ("/hello", ("200 OK", [PLAIN], 11)),
+        ("/echo", ("426 Upgrade Required", [], None)),
+        ("/echo", ("101 Switching Protocols", [], None)),
+        ("/failure", ("500 Internal Server Error", [], None)),
+        ("/hello", ("400 Bad Request", [], None)),
+    ]
+
+
+def test_no_keep_alive() -> None:
+    with serving(hello, keepalive_timeout=0) as (client, _):
+        client.send(get("/1"), get("/2"))
+        status, headers, body = client.read_response()
+        assert (status, headers["connection"], body) == (200, "close", b"GET /1 ")
+        assert client.read_to_end() == b""
+
+
 def test_nothing_is_left_behind() -> None:
     references: list[weakref.ref[Any]] = []
 
@@ -771,3 +1090,18 @@ def test_nothing_is_left_behind() -> None:
     del connection
     gc.collect()
     assert [reference() for reference in references] == [None, None]
+
+
+def test_upgrade_sees_the_host_that_a_middleware_has_set() -> None:
+    def behind_a_proxy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ["HTTP_HOST"] = environ["HTTP_X_FORWARDED_HOST"]
+        return echo(environ, start_response)
+
+    with serving(behind_a_proxy) as (client, _):
+        client.send(ws_request("/", "X-Forwarded-Host: public.example", "Origin: https://public.example"))
+        assert client.read_head()[0] == 101
+        client.send(frame(CLOSE, NORMAL))
+        assert client.read_frame() == (CLOSE, NORMAL)
+    with serving(behind_a_proxy) as (client, _):
+        client.send(ws_request("/", "X-Forwarded-Host: public.example", "Origin: http://example.com"))
+        assert client.read_response()[0] == 403

@@ -302,6 +302,15 @@ def test_discarding() -> None:
     response.finish()
     assert sent.pieces == []
     assert not response.started
+    assert not response.failed
+
+
+def test_discarding_an_error_page() -> None:
+    response, sent = respond()
+    response.discarding = True
+    response.start_response("500 Internal Server Error", [])
+    assert response.failed
+    assert sent.pieces == []
 
 
 def test_file_wrapper() -> None:

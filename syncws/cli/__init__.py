@@ -15,12 +15,13 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from ..logs import get_logger
 from . import arguments
 from .commands import COMMANDS, Failure
 
 __all__ = ["main"]
 
-_log = logging.getLogger("syncws.cli")
+_log = get_logger("syncws.cli")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parsed = arguments.parse(argv)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=parsed.log_level.upper())
+    # A level of its own: whoever wants the lines gets them whatever --log-level is, and nobody else does.
+    wanted = getattr(parsed, "access_log", False)
+    get_logger("syncws.access").setLevel(logging.INFO if wanted else logging.WARNING)
     try:
         return COMMANDS[parsed.command](parsed)
     except Failure as failure:

@@ -15,6 +15,7 @@ from typing import NoReturn
 import syncws
 
 from ..options import Options
+from ..server import ServerOptions
 
 __all__ = ["parse"]
 
@@ -73,6 +74,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="where to listen; port 0 takes a free one; unix:PATH is a Unix socket (default: 127.0.0.1:8000)",
     )
+    _add_gevent(parser, "greenlets instead of threads; gevent patches the standard library before the app is imported")
+    _add_budget(parser)
+    parser.add_argument("--access-log", action="store_true", help="log a line for each WebSocket at its end")
+    _add_rates(parser)
     _add_tls(parser)
 
 
@@ -85,7 +90,9 @@ def _add_echo(parser: argparse.ArgumentParser) -> None:
         help="accept pages of this origin, for example https://*.example.com or http://localhost:*; may be repeated; "
         "* accepts every page (default: pages of the same host and port)",
     )
+    _add_gevent(parser, "greenlets instead of threads")
     _add_message_options(parser)
+    _add_rates(parser)
     _add_tls(parser)
 
 
@@ -111,6 +118,50 @@ def _add_connect(parser: argparse.ArgumentParser) -> None:
 def _add_host_and_port(parser: argparse.ArgumentParser, port: int) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=port, help="0 takes a free port (default: %(default)s)")
+
+
+def _add_gevent(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--gevent", action="store_true", help=f"{what} (needs the package gevent)")
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    defaults = ServerOptions()
+    for name, limited in (
+        ("max_connections", "how many connections there may be at once"),
+        ("max_connections_per_address", "how many of them one address may have, of IPv6 one /64 network"),
+        ("max_handshakes", "how many of them may have no complete request yet"),
+    ):
+        default = getattr(defaults, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=_limit,
+            default=default,
+            metavar="COUNT",
+            help=f"limit {limited}; none is no limit (default: {'none' if default is None else default})",
+        )
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="count the connections of this proxy for the clients that it names in X-Forwarded-For; an address, a "
+        "network such as 10.0.0.0/8, or unix for whoever connects to a Unix socket; may be repeated (default: none)",
+    )
+
+
+def _add_rates(parser: argparse.ArgumentParser) -> None:
+    for name, limited in (
+        ("max_messages_per_second", "the messages of a WebSocket"),
+        ("max_control_frames_per_second", "the pings of a WebSocket, and its pongs that answer none,"),
+    ):
+        default = getattr(_DEFAULTS, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=_limit,
+            default=default,
+            metavar="COUNT",
+            help=f"limit {limited} in a second; none is no limit (default: {'none' if default is None else default})",
+        )
 
 
 def _add_tls(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import logging
 import operator
 import os
 import signal
@@ -20,21 +19,25 @@ import traceback
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import console
 from ..client import connect
 from ..demo import DemoApp
 from ..errors import HandshakeError
+from ..logs import get_logger
 from ..protocol.headers import Headers
 from ..server import WebSocketServer, WSGIServer
+from ..tls import server_context
 from ..uri import parse_uri
 from ..websocket import WebSocket
 from ..wsgi import WSGIApp
 
 __all__ = ["COMMANDS", "Failure"]
 
-_log = logging.getLogger("syncws.cli")
+_log = get_logger("syncws.cli")
+
+_BUDGET = ("max_connections", "max_connections_per_address", "max_handshakes")
 
 
 class Failure(Exception):
@@ -45,23 +48,67 @@ class Failure(Exception):
         self.status = status
 
 
+class _RunBy(NamedTuple):
+    """What a server is run by: threads or greenlets."""
+
+    websocket_server: type[WebSocketServer]
+    wsgi_server: type[WSGIServer]
+    make_queue: Callable[[], Any]  # a queue.SimpleQueue, or what can do the same
+    spawn: Callable[[Callable[[], None]], Any]  # runs a function; returns something with join()
+
+
+def _start_thread(function: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=function, name="syncws-accept")
+    thread.start()
+    return thread
+
+
+_THREADS = _RunBy(WebSocketServer, WSGIServer, SimpleQueue, _start_thread)
+
+
+def _greenlets(*, patch: bool) -> _RunBy:
+    """Return what servers are run by with --gevent.
+
+    :param patch: have the standard library wait for greenlets, so that code that knows nothing of them does.
+    """
+    try:
+        import gevent
+        import gevent.monkey
+        import gevent.queue
+    except ImportError as error:
+        raise Failure(f"--gevent needs the package gevent: pip install 'syncws[gevent]' ({error})", 1) from error
+    if patch:
+        gevent.monkey.patch_all()
+    from .. import gevent as servers
+
+    return _RunBy(servers.WebSocketServer, servers.WSGIServer, gevent.queue.SimpleQueue, gevent.spawn)
+
+
 def _demo(arguments: argparse.Namespace) -> int:
-    return _run_server(WSGIServer, (arguments.host, arguments.port), DemoApp(), "http")
+    return _run_server(_THREADS, WSGIServer, (arguments.host, arguments.port), DemoApp(), "http")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Before the app is imported: it may do input and output in any way, and one that is not patched stops everything.
+    run_by = _greenlets(patch=True) if arguments.gevent else _THREADS
     app = _import_app(arguments.app)
     context = _server_context(arguments)
-    return _run_server(WSGIServer, arguments.bind, app, "https" if context else "http", ssl=context)
+    scheme = "https" if context else "http"
+    budget = {name: getattr(arguments, name) for name in _BUDGET}
+    budget["trusted_proxies"] = arguments.trusted_proxy
+    options = {**budget, **_rates(arguments)}
+    return _run_server(run_by, run_by.wsgi_server, arguments.bind, app, scheme, ssl=context, **options)
 
 
 def _echo(arguments: argparse.Namespace) -> int:
+    run_by = _greenlets(patch=False) if arguments.gevent else _THREADS
     context = _server_context(arguments)
-    options = _message_options(arguments)
+    options = {**_message_options(arguments), **_rates(arguments)}
     if arguments.origin is not None:
         options["origins"] = None if "*" in arguments.origin else arguments.origin
     address = (arguments.host, arguments.port)
-    return _run_server(WebSocketServer, address, _send_back, "wss" if context else "ws", ssl=context, **options)
+    scheme = "wss" if context else "ws"
+    return _run_server(run_by, run_by.websocket_server, address, _send_back, scheme, ssl=context, **options)
 
 
 def _send_back(ws: WebSocket) -> None:
@@ -116,18 +163,19 @@ def _message_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in ("compression", "max_message_size", "max_fragments")}
 
 
+def _rates(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("max_messages_per_second", "max_control_frames_per_second")}
+
+
 def _server_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
     if arguments.certfile is None:
         if arguments.keyfile is not None:
             raise Failure("--keyfile needs --certfile, the certificate that the key belongs to", 2)
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(arguments.certfile, arguments.keyfile)
-    except OSError as error:  # ssl.SSLError is one too
-        files = " and ".join(filter(None, [arguments.certfile, arguments.keyfile]))
-        raise Failure(f"cannot use the certificate in {files}: {error.strerror or error}", 2) from error
-    return context
+        return server_context(arguments.certfile, arguments.keyfile)
+    except ValueError as error:
+        raise Failure(str(error), 2) from error
 
 
 def _client_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
@@ -170,6 +218,7 @@ def _import_app(name: str) -> WSGIApp:
 
 
 def _run_server(
+    run_by: _RunBy,
     server_class: type[WSGIServer | WebSocketServer],
     address: tuple[str, int] | str,
     serves: Callable[..., Any],
@@ -186,13 +235,12 @@ def _run_server(
     except OSError as error:
         where = address if isinstance(address, str) else "{}:{}".format(*address)
         raise Failure(f"cannot listen on {where}: {error.strerror or error}", 1) from error
-    events: SimpleQueue[str] = SimpleQueue()
+    events = run_by.make_queue()
     with server, _stop_signals(events):
         print(f"listening on {_url(scheme, server.server_address)}", flush=True)
         # socketserver wants shutdown() to be called from another thread than serve_forever(). Signals arrive in the
         # main thread, so the server gets the other one.
-        accepting = threading.Thread(target=_accept, args=(server, events), name="syncws-accept")
-        accepting.start()
+        accepting = run_by.spawn(lambda: _accept(server, events))
         stopped = console.next_event(events) == console.STOP
         _log.info("stopping: no new connections, WebSockets are closed with 1001")
         server.shutdown()

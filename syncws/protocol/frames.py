@@ -50,7 +50,10 @@ def frame_header(opcode: int, size: int, fin: bool = True, rsv1: bool = False, k
 
 def encode_frame(opcode: int, payload: bytes, fin: bool = True, rsv1: bool = False, key: bytes | None = None) -> bytes:
     """Return a whole frame as one bytes object; see :func:`frame_header` for the parameters."""
-    header = frame_header(opcode, len(payload), fin, rsv1, key)
+    size = len(payload)
+    if size < 126 and key is None:  # the common case, without a further call
+        return bytes((opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0), size)) + payload
+    header = frame_header(opcode, size, fin, rsv1, key)
     return header + (payload if key is None else apply_mask(payload, key))
 
 

@@ -59,8 +59,8 @@ class MessageReader:
 
     __slots__ = (
         "_batch", "_compressed", "_decoder", "_fragments", "_inflated_size", "_inflater", "_kept", "_kept_size",
-        "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_streaming", "_wire_size",
-        "completed", "ended",
+        "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_set_aside", "_streaming",
+        "_wire_size", "completed", "ended",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,7 @@ class MessageReader:
         # Frames that next_control() has set aside.
         self._kept: deque[Frame] = deque()
         self._kept_size = 0
+        self._set_aside = 0  # how many messages had arrived with the last of those frames that ends one
         # The message that is on its way; _opcode is CONTINUATION while there is none.
         self._opcode = CONTINUATION
         self._compressed = False
@@ -98,6 +99,21 @@ class MessageReader:
     def unfinished(self) -> bool:
         """Whether a message or a frame has begun to arrive and is not complete."""
         return self._opcode != CONTINUATION or self._parser.mid_frame
+
+    @property
+    def owed(self) -> bool:
+        """Whether the peer owes the rest of a message or a frame: it is not among what has been set aside."""
+        return self._parser.mid_frame or (not self._kept[-1].fin if self._kept else self._opcode != CONTINUATION)
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a piece of the current message has been handed out."""
+        return self._streaming
+
+    @property
+    def arrived(self) -> int:
+        """How many data messages have arrived whole, those that are set aside included; it never falls."""
+        return max(self.completed, self._set_aside)
 
     @property
     def looked_ahead(self) -> bool:
@@ -193,6 +209,8 @@ class MessageReader:
                 return None
             if frame.opcode >= CLOSE:
                 return self._control(frame)
+            if frame.fin and frame.last:
+                self._set_aside = self.arrived + 1
             self._kept.append(frame)
             self._kept_size += len(frame.payload) + _FRAME_COST
         return None

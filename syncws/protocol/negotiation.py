@@ -24,6 +24,8 @@ _CLIENT_WINDOW = "client_max_window_bits"
 
 # RFC 7692, 7.1.2: a decimal integer without leading zeros, 8 to 15.
 _WINDOW_BITS = {str(bits): bits for bits in range(8, MAX_WINDOW_BITS + 1)}
+# How much of an answer an error message quotes, in characters.
+_QUOTED = 200
 
 
 def offer(config: Deflate) -> str:
@@ -160,5 +162,11 @@ def _answer(offered: dict[str, int], parameters: Parameters) -> str:
 
 
 def _refused(extensions: Iterable[Extension], reason: str) -> HandshakeError:
-    answer = ", ".join(map(str, extensions))
-    return HandshakeError(f"the server's Sec-WebSocket-Extensions: {answer} is unacceptable: {reason}", status=101)
+    answer = _shortened(", ".join(map(str, extensions)))
+    return HandshakeError(
+        f"the server's Sec-WebSocket-Extensions: {answer} is unacceptable: {_shortened(reason)}", status=101
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."

@@ -135,6 +135,9 @@ class Authority:
         certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self.server)
+        # websockets.sync reads in one thread while another one writes, which OpenSSL does not allow: when session
+        # tickets come in at that moment, its request is lost now and then, with its own server as well.
+        self.server.num_tickets = 0
         self.client = ssl.create_default_context()
         authority.configure_trust(self.client)
         self.authority_file = str(directory / "authority.pem")

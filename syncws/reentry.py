@@ -1,0 +1,43 @@
+"""Whether the caller has interrupted what it is about to wait for.
+
+A signal handler runs in the middle of whatever the main thread does, such as a ``send()`` that holds a lock. If it then
+closes that connection, it must not wait for that lock: what would release it goes on only after the handler. A note of
+who holds what would come a moment too late, because a signal can arrive between taking a lock and the note. The stack
+knows at once: the frames that have been interrupted are below that of the handler.
+
+Any thread may call anything here; the cost is a walk along its stack.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+__all__ = ["codes_of", "within"]
+
+
+def codes_of(*sources: type | Callable[..., Any]) -> frozenset[CodeType]:
+    """Return the code of functions, and of all methods and properties of classes."""
+    codes = set()
+    for source in sources:
+        members = vars(source).values() if isinstance(source, type) else (source,)
+        for member in members:
+            code = getattr(getattr(member, "fget", member), "__code__", None)
+            if code is not None:
+                codes.add(code)
+    return frozenset(codes)
+
+
+def within(codes: frozenset[CodeType], *objects: object) -> bool:
+    """Whether the calling thread is within one of these codes already, with one of the objects as its ``self``.
+
+    The function that calls this one does not count.
+    """
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        if frame.f_code in codes and any(frame.f_locals.get("self") is each for each in objects):
+            return True
+        frame = frame.f_back
+    return False
