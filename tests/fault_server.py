@@ -1,7 +1,7 @@
 """A server in a process of its own, for faults that need options or handlers that ``syncws echo`` has not.
 
 ``python fault_server.py HANDLER OPTIONS``: the options are a JSON object, those of :class:`syncws.WebSocketServer` and
-``gevent``, ``certfile``. It ends with a signal.
+``gevent``, ``certfile``, and ``path``, of a Unix socket to listen on. It ends with a signal.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ class Peers:
 
 def main(handler: str, options: dict[str, Any]) -> None:
     gevent, certfile = options.pop("gevent", False), options.pop("certfile", None)
+    address = options.pop("path", ("127.0.0.1", 0))
     if certfile is not None:
         options["ssl"] = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         options["ssl"].load_cert_chain(certfile)
@@ -135,8 +136,14 @@ def main(handler: str, options: dict[str, Any]) -> None:
         import syncws.gevent as servers
     else:
         servers = syncws  # type: ignore[assignment]
-    with servers.WebSocketServer(("127.0.0.1", 0), getattr(Peers(gevent), handler), **options) as server:
-        print(f"listening on {'wss' if certfile else 'ws'}://127.0.0.1:{server.server_address[1]}/", flush=True)
+    with servers.WebSocketServer(address, getattr(Peers(gevent), handler), **options) as server:
+        scheme = "wss" if certfile else "ws"
+        print(
+            f"listening on {scheme}://127.0.0.1:{server.server_address[1]}/"
+            if isinstance(address, tuple)
+            else f"listening on {scheme}+unix:{address}",
+            flush=True,
+        )
         server.serve_forever()
 
 

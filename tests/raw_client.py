@@ -117,12 +117,15 @@ class Response(NamedTuple):
 class RawClient(RawPeer):
     """A connection to a server; closed at the end of a with-statement.
 
+    :param address: host and port, or the path of a Unix socket, which suits a client that never reads: where the small
+        answers to what it sends fill the receive buffer of TCP, Linux drops packets there, acknowledgements with them,
+        and both directions stand still for longer and longer (seen with Linux 6.18).
     :param buffer: bytes of the send and receive buffer, as far as the kernel goes along.
     :param tls: the context for TLS.
     """
 
     def __init__(self, address: Any, *, buffer: int | None = None, tls: ssl.SSLContext | None = None) -> None:
-        sock = socket.socket()
+        sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         if buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -200,28 +203,34 @@ def serving(
     entrance: Entrance = "handler",
     handler: Callable[[syncws.WebSocket], object] = echo,
     *,
+    address: Any = ("127.0.0.1", 0),
     buffer: int | None = None,
     **options: Any,
 ) -> Iterator[Any]:
-    """A server on a free port of 127.0.0.1; yields its address.
+    """A server, on a free port of 127.0.0.1 unless ``address`` says otherwise; yields its address.
 
     :param entrance: whether the handler is a WebSocketServer's, or in an app that a WSGIServer runs.
     :param buffer: as for :class:`RawClient`, for the connections that are accepted.
     """
-    with running(entrance, handler, buffer=buffer, **options) as server:
+    with running(entrance, handler, address=address, buffer=buffer, **options) as server:
         yield server.server_address
 
 
 @contextlib.contextmanager
 def running(
-    entrance: Entrance, handler: Callable[[syncws.WebSocket], object], *, buffer: int | None = None, **options: Any
+    entrance: Entrance,
+    handler: Callable[[syncws.WebSocket], object],
+    *,
+    address: Any = ("127.0.0.1", 0),
+    buffer: int | None = None,
+    **options: Any,
 ) -> Iterator[Listener]:
     """The same; yields the server."""
     server: Listener
     if entrance == "handler":
-        server = syncws.WebSocketServer(("127.0.0.1", 0), handler, **options)
+        server = syncws.WebSocketServer(address, handler, **options)
     else:
-        server = syncws.WSGIServer(("127.0.0.1", 0), _as_app(handler), **options)
+        server = syncws.WSGIServer(address, _as_app(handler), **options)
     if buffer is not None:  # accepted sockets inherit it
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from commands import running as running_command
-from faulting import MIB, Memory, address_of, figure, fully, on_threads_and_greenlets, percentile
+from faulting import MIB, Memory, address_of, figure, fully, on_threads_and_greenlets, percentile, serving_process
 from peers import RawFrame, Task, start
 from raw_client import CLOSE, DEADLINE, PING, PONG, TEXT, RawClient, frame
 
@@ -49,26 +50,24 @@ def latencies(client: RawClient, going_on: Task) -> list[float]:
     [(PING, b""), (PING, PAYLOAD), (PONG, b"")],
     ids=["empty pings", "full pings", "pongs"],
 )
-def test_a_million_control_frames_and_nothing_read(gevent: bool, opcode: int, payload: bytes) -> None:
+def test_a_million_control_frames_and_nothing_read(gevent: bool, opcode: int, payload: bytes, tmp_path: Path) -> None:
     # Without the limit, which would end the flood after a thousand frames: tests/faults/test_flood_limits.py.
-    no_limit = ["--max-control-frames-per-second", "none"]
+    path = str(tmp_path / "socket")
     with (
-        running_command("echo", "--port", "0", *no_limit, *(["--gevent"] if gevent else [])) as server,
-        RawClient(address_of(server)) as other,
+        serving_process(gevent=gevent, path=path, max_control_frames_per_second=None) as server,
+        RawClient(path) as other,
     ):
         other.open()
-        with RawClient(address_of(server)) as warming:  # a connection costs something as well
+        with RawClient(path) as warming:  # a connection costs something as well
             warming.open(glued=frame(opcode, payload) * 10_000 + frame(TEXT, b"\xff"))
             answers = warming.read_all()
             assert {answer.opcode for answer in answers[:-1]} <= {PONG}
             assert answers[-1].opcode == CLOSE
         usual = latencies(other, start(time.sleep, 1))
         memory = Memory(server)
-        with RawClient(address_of(server), buffer=65536) as flooding:
+        with RawClient(path, buffer=65536) as flooding:
             flooding.open()
-            task = start(
-                flood, flooding, frame(opcode, payload) * 1000, fully(1000, 20 if "COVERAGE_RUN" in os.environ else 200)
-            )
+            task = start(flood, flooding, frame(opcode, payload) * 1000, THOUSANDS)
             meanwhile = latencies(other, task)
             task.result(DEADLINE)
             growth = memory.growth()
@@ -78,7 +77,7 @@ def test_a_million_control_frames_and_nothing_read(gevent: bool, opcode: int, pa
             f"usually {percentile(usual, 0.99) * 1000:.2f} ms"
         )
         assert growth < MIB
-        assert server.stop() == 0
+        assert server.stop() == -signal.SIGTERM  # nothing else has ended it
         assert "Traceback" not in server.log()
 
 

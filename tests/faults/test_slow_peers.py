@@ -7,6 +7,7 @@ import queue
 import select
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 from peers import RawFrame, start
@@ -117,9 +118,10 @@ def test_peer_that_sends_and_never_reads_has_to_wait(entrance: Entrance) -> None
 
 
 @both_servers
-def test_pings_that_are_never_read_cost_no_memory_and_no_time(entrance: Entrance) -> None:
+def test_pings_that_are_never_read_cost_no_memory_and_no_time(entrance: Entrance, tmp_path: Path) -> None:
+    # A Unix socket: see RawClient.
     with (
-        serving(entrance, max_control_frames_per_second=None) as address,
+        serving(entrance, address=str(tmp_path / "socket"), max_control_frames_per_second=None) as address,
         RawClient(address, buffer=4096) as stuck,
         RawClient(address) as other,
     ):
