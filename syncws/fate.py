@@ -6,11 +6,15 @@ again. Any thread may call anything here; nothing waits for anything else.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from .errors import ConnectionClosed, Initiator, ProtocolError
 from .protocol.machine import Event, State, next_state
 from .runtime import Runtime
 
 __all__ = ["Fate"]
+
+_Cause = TypeVar("_Cause", bound=BaseException | None)
 
 
 class Fate:
@@ -32,7 +36,7 @@ class Fate:
     def close(self, code: int, reason: str, cause: ProtocolError | None) -> bool:
         """Note that this side ends the connection; return whether it was the first to do so."""
         with self._lock:
-            self.cause = self.cause or cause
+            self.cause = self.cause or _bare(cause)
             if self.end is not None:
                 return False
             self.end = (code, reason, "local")
@@ -69,6 +73,18 @@ class Fate:
         """
         assert self.end is not None
         error = ConnectionClosed(*self.end)
-        error.__cause__ = self.cause or cause
+        error.__cause__ = self.cause or _bare(cause)
         error.websocket = websocket
         return error
+
+
+def _bare(cause: _Cause) -> _Cause:
+    """Take the tracebacks from an exception and from what led to it.
+
+    They show nothing but syncws, and hold frames that hold the connection, so that the thread and its stack would stay
+    until the garbage collector comes.
+    """
+    error: BaseException | None = cause
+    while error is not None:
+        error = error.with_traceback(None).__context__
+    return cause

@@ -80,13 +80,17 @@ class Exchange:
         """Call the app and send its response; return whether the connection can serve another request."""
         error = self._call(app)
         self._over = True
-        if self.websocket is not None:
-            end_websocket(self.websocket, error, failed=self._response.failed)
-            return False
-        if error is not None and is_killed(error):
-            raise error  # whoever has killed the greenlet does not want it to wait for the client once more
-        if error is not None:
-            self._answer_error(error)
+        try:
+            if self.websocket is not None:
+                end_websocket(self.websocket, error, failed=self._response.failed)
+                return False
+            if error is not None and is_killed(error):
+                raise error  # whoever has killed the greenlet does not want it to wait for the client once more
+            if error is not None:
+                self._answer_error(error)
+        finally:
+            # Its traceback holds this frame: the thread would stay, with its stack, until the garbage collector comes.
+            del error
         # After a write that failed, the client may have a part of it: what came next would be taken for the rest.
         intact = self._response.failure is None
         return self._response.keep_alive and intact and self._body.drain(_MAX_UNREAD)

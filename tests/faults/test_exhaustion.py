@@ -197,10 +197,6 @@ def memory_limited(server: Server, more: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_AS, unlimited)
 
 
-@pytest.mark.skipif(
-    sys.version_info >= (3, 13),
-    reason="3.13 keeps more of the address space of threads that have ended; to be looked into",
-)
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     # Of the address space, what the C library reserves for each thread's small things is the largest part.
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
