@@ -148,17 +148,19 @@ class Listener(socketserver.TCPServer):
         refusals = self._refusals
         if refusals is not None and refusals.give_way():
             return None  # those that were refused before have held what is missing
-        self._bursts.note("cannot accept connections", f"cannot accept connections for the moment: {error}")
-        for _ in range(_REFUSED_AT_ONCE):
-            if refusals is None or not refusals.lend():
-                break
+        refused = 0
+        while refused < _REFUSED_AT_ONCE and refusals is not None and refusals.lend():
             try:
                 accepted = self.socket.accept()
-            except OSError:
+            except OSError as reason:
+                if isinstance(reason, BlockingIOError) and not refused:
+                    return None  # nobody waits: the operating system wants a descriptor before it looks
                 break  # that was all of them; or another thread was faster, and has the descriptor
             if refusals.restore():
                 return accepted  # there are descriptors again
             self._refuse(accepted[0], OverBudget(reason="descriptors"))
+            refused += 1
+        self._bursts.note("cannot accept connections", f"cannot accept connections for the moment: {error}")
         self._pause()
         return None
 

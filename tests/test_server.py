@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import itertools
 import logging
 import os
@@ -14,11 +15,13 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peers import pair
 from wire import DEADLINE, ClientSocket, Running, frame, get, tls_contexts, wait_until, ws_request
 
 from syncws.listener import Listener
@@ -27,6 +30,7 @@ from syncws.server import WebSocketServer, WSGIServer
 from syncws.serving import ServedConnection
 from syncws.transport import Transport
 from syncws.websocket import WebSocket
+from syncws.wsgi import upgrade
 
 TEXT, CLOSE = 1, 8
 NORMAL, GOING_AWAY, INTERNAL_ERROR, RESTART = b"\x03\xe8", b"\x03\xe9", b"\x03\xf3", b"\x03\xf4"
@@ -246,6 +250,46 @@ def test_handler_that_lets_connection_closed_escape(caplog: pytest.LogCaptureFix
     assert lines(caplog) == []
 
 
+def fail(ws: WebSocket) -> None:
+    ws.receive()
+    raise RuntimeError("the handler's own")
+
+
+def send_on(ws: WebSocket) -> None:
+    while True:
+        ws.send(bytes(1000))
+
+
+@pytest.mark.parametrize("wsgi", [False, True], ids=["handler", "wsgi"])
+@pytest.mark.parametrize("handler", [fail, echo, send_on])
+@pytest.mark.parametrize("data", [frame(0x1, b"text"), frame(0x1, b"\xff"), b""], ids=["text", "no UTF-8", "nothing"])
+def test_thread_of_a_connection_that_ended_badly_waits_for_no_garbage_collector(
+    wsgi: bool, handler: Callable[[WebSocket], None], data: bytes
+) -> None:
+    threads: list[weakref.ref[threading.Thread]] = []
+
+    def noting(ws: WebSocket) -> None:
+        threads.append(weakref.ref(threading.current_thread()))
+        handler(ws)
+
+    def app(environ: dict[str, Any], start_response: object) -> Iterable[bytes]:
+        noting(upgrade(environ))
+        return []
+
+    server = WSGIServer(LOCAL, app) if wsgi else WebSocketServer(LOCAL, noting)
+    gc.disable()
+    logging.disable()  # pytest keeps what is logged, with tracebacks and all that they hold
+    try:
+        with running(server):
+            client = open_websocket(server)
+            client.send(data)
+            client.close()
+            wait_until(lambda: threads and threads[0]() is None)
+    finally:
+        logging.disable(logging.NOTSET)
+        gc.enable()
+
+
 def test_requests_that_are_refused(caplog: pytest.LogCaptureFixture) -> None:
     with running(WebSocketServer(LOCAL, echo, max_head_fields=10)) as server:
         for request, status in (
@@ -287,8 +331,8 @@ def test_slow_clients_do_not_hold_up_others() -> None:
 @contextlib.contextmanager
 def keeper_running() -> Iterator[None]:
     """The keeper runs, and neither begins nor ends, which takes or gives back a thread and a descriptor."""
-    with running(WebSocketServer(LOCAL, echo)) as other, open_websocket(other) as client:
-        check_echo(client)
+    # Not those of a server, whose accept loop would ask for descriptors as well.
+    with pair():
         # One that was about to end may still be there.
         wait_until(lambda: [thread.name for thread in threading.enumerate()].count("syncws-keeper") == 1)
         yield
@@ -423,8 +467,8 @@ class CountingServer(WebSocketServer):
 
 
 @contextlib.contextmanager
-def no_descriptors() -> Iterator[None]:
-    """This process has all the descriptors that it may have, the keeper's among them."""
+def no_descriptors() -> Iterator[list[int]]:
+    """This process has all the descriptors that it may have, the keeper's among them; yields some to be closed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with keeper_running():
         spare = os.open(os.devnull, os.O_RDONLY)
@@ -434,7 +478,7 @@ def no_descriptors() -> Iterator[None]:
             with contextlib.suppress(OSError):
                 while True:
                     fillers.append(os.dup(spare))
-            yield
+            yield fillers
         finally:
             for descriptor in [spare, *fillers]:
                 os.close(descriptor)
@@ -498,6 +542,22 @@ def test_out_of_descriptors_and_of_the_spare_one(caplog: pytest.LogCaptureFixtur
         attempts = server.attempts[:4]
         assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(attempts))
     assert len(lines(caplog)) == 1
+
+
+def test_last_descriptor_is_enough_for_the_last_client(caplog: pytest.LogCaptureFixture) -> None:
+    with running(CountingServer(LOCAL, echo)) as server:
+        assert isinstance(server, CountingServer)
+        wait_until(lambda: server._refusals)
+        sock = socket.socket()
+        with no_descriptors() as fillers:
+            os.close(fillers.pop())
+            with connect_with(sock, server) as client:
+                client.send(ws_request())
+                assert client.read_head()[0] == 101
+                check_echo(client)
+                # It has looked for another one, and that there was no descriptor for nobody is no error.
+                wait_until(lambda: len(server.attempts) > 1)
+    assert lines(caplog) == []
 
 
 def test_refused_clients_that_stay_do_not_take_the_descriptors_of_others(caplog: pytest.LogCaptureFixture) -> None:
