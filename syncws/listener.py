@@ -224,8 +224,7 @@ class Listener(socketserver.TCPServer):
     def _wrap(self, sock: socket.socket) -> socket.socket:
         if self._context is None:
             return sock
-        # A client that has gone already would make wrap_socket() fail, and leave a socket that nobody can close.
-        sock.getpeername()
+        sock.getpeername()  # if the client has gone already, wrap_socket() would fail and leave a socket open
         # The handshake is left to the connection's thread: it waits for the client.
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 

@@ -78,6 +78,22 @@ def test_the_deadline_holds_for_a_peer_that_goes_on_and_on() -> None:
         flooding.result()
 
 
+def test_without_waiting_it_reads_no_more_than_a_share_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ends() as end:
+        end.peer.shutdown(socket.SHUT_WR)
+        reads: list[float | None] = []
+
+        def more(deadline: float | None) -> bytes:
+            reads.append(deadline)
+            return b"more"
+
+        with monkeypatch.context() as patch:
+            patch.setattr(end.transport, "recv", more)
+            assert not end.ending.advance(), "there may be more to read"
+        assert len(reads) < 100
+        assert end.ending.advance()
+
+
 def test_it_goes_on_where_it_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     with ends("server") as end:
         shutdowns: list[None] = []

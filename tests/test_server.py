@@ -338,6 +338,18 @@ def keeper_running() -> Iterator[None]:
         yield
 
 
+def test_many_who_have_been_waiting() -> None:
+    server = WebSocketServer(LOCAL, echo)
+    clients = [connect(server) for _ in range(50)]
+    with running(server):
+        for client in clients:
+            client.send(ws_request())
+        for client in clients:
+            assert client.read_head()[0] == 101
+            check_echo(client)
+            client.close()
+
+
 def test_each_connection_has_one_thread() -> None:
     seen = []
 
