@@ -104,7 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": EVERYTHING,
     "prometheus": {"stats"},
     "__init__": EVERYTHING,
-    "demo": EVERYTHING,
+    "demo": {*EVERYTHING, "trace"},
     "console": EVERYTHING,
     "cli": {*EVERYTHING, "console", "demo", "gevent"},
     "__main__": {"cli"},
