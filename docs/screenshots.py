@@ -1,8 +1,8 @@
 """Take the pictures of the demo page that README.md and these pages show: ``python docs/screenshots.py``.
 
 It needs Chromium and the package playwright (``pip install 'syncws[test]'``), and writes docs/images/demo-*.png: the
-page in light and in dark, and on a phone. The fonts are those of the machine: with Inter and JetBrains Mono installed, the
-pictures look as those that are checked in.
+page in light and in dark, and on a phone. The fonts are those of the machine: with Inter and JetBrains Mono
+installed, the pictures look as those that are checked in.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def say(page: Page, panel: str, label: str, text: str) -> None:
     section = page.locator(panel)
     section.get_by_label(label, exact=True).fill(text)
     section.get_by_role("button", name="Send", exact=True).click()
-    section.locator(".log li").filter(has_text=text).last.wait_for()
+    section.locator(".log p").filter(has_text=text).last.wait_for()
 
 
 def use(page: Page, friend: Page) -> None:

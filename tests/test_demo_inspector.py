@@ -147,8 +147,8 @@ def test_long_texts_are_cut(app: DemoApp) -> None:
         ws.send(100_000 * "x")
         item = items_until(shown, is_frame("text", "client"))[-1]
         assert item["length"] == 100_000
-        assert item["text"] == 2000 * "x"
         assert item["cut"]
+        assert len(json.dumps(item)) < 20_000
 
 
 def test_compressed_messages_are_shown_inflated(app: DemoApp) -> None:

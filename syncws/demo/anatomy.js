@@ -17,7 +17,11 @@ export function inOneLine(item) {
 
 function preview(frame) {
   if (frame.close_code !== null) return `${frame.close_code} ${frame.close_reason ?? ""}`;
-  return frame.text ?? spaced(frame.payload.slice(0, 64));
+  if (frame.text !== null) return frame.text;
+  const shown = frame.payload.match(/../g)?.slice(0, 64) ?? [];
+  // What a ping carries is bytes, but often readable ones.
+  const readable = frame.opcode > 8 && shown.every((pair) => parseInt(pair, 16) >= 32 && parseInt(pair, 16) < 127);
+  return readable ? shown.map((pair) => String.fromCharCode(parseInt(pair, 16))).join("") : shown.join(" ");
 }
 
 // The session is a secret of this page, and too long for a line.
@@ -105,7 +109,8 @@ function partsTable(parts) {
 function payloadParts(frame) {
   const made = [element("h4", "", frame.compressed ? "Payload, compressed" : "Payload")];
   if (frame.masked) {
-    made.push(unmaskingTable(frame));
+    const which = frame.length > SHOWN_BYTES ? `The first ${SHOWN_BYTES} bytes: on` : "On";
+    made.push(element("p", "place", `${which} the wire XOR masking key = payload. The key repeats.`), unmaskingTable(frame));
   } else {
     made.push(code("Bytes", spaced(frame.payload)));
   }
@@ -134,8 +139,7 @@ function unmaskingTable(frame) {
     line("payload", (index) => plain[index], "result"),
   ];
   if (!frame.compressed) rows.push(line("as ASCII", (index) => printable(plain[index]), "ascii"));
-  const which = frame.length > SHOWN_BYTES ? `The first ${SHOWN_BYTES} bytes: on` : "On";
-  return table(`${which} the wire XOR masking key = payload. The key repeats.`, null, rows, "xor");
+  return table("Unmasking, byte by byte", null, rows, "xor");
 }
 
 function pairs(hex) { return (hex ?? "").match(/../g)?.slice(0, SHOWN_BYTES) ?? []; }
@@ -198,7 +202,7 @@ function code(name, text) {
 
 function table(name, heads, rows, className = "") {
   const made = element("table", className);
-  made.append(element("caption", heads ? "sr" : "", name));  // columns with heads explain themselves
+  made.append(element("caption", "sr", name));
   if (heads) {
     const head = element("tr");
     head.append(...heads.map((text) => { const cell = element("th", "", text); cell.scope = "col"; return cell; }));

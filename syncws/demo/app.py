@@ -21,6 +21,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from ..protocol.deflate import Deflate
 from ..wsgi import upgrade
 from .chat import CHAT_OPTIONS, Room
 from .echo import echo
@@ -40,6 +41,8 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Every message of the echo, however short, so that there is something to see.
+_COMPRESSION = Deflate(threshold=0)
 
 
 class _File(NamedTuple):
@@ -67,7 +70,7 @@ class DemoApp:
             self._inspection.show(upgrade(environ, **INSPECTOR_OPTIONS), session)
         elif path == "/echo":
             with self._inspection.recorder(session, "echo") as trace:
-                echo(upgrade(environ, trace=trace, compression="compress" in query))
+                echo(upgrade(environ, trace=trace, compression=_COMPRESSION if "compress" in query else None))
         elif path == "/chat":
             with self._inspection.recorder(session, "chat") as trace:
                 self._room.serve(upgrade(environ, trace=trace, **CHAT_OPTIONS), query.get("name", ""))

@@ -36,7 +36,6 @@ INSPECTOR_OPTIONS: dict[str, Any] = {
 }
 # Items that wait for an inspector. A page opens its own before the other connections, so there are few.
 _KEPT = 100
-_MAX_TEXT = 2000  # characters of a message that an item repeats
 
 _SESSION = re.compile("[0-9a-f]{32}")
 
@@ -72,10 +71,6 @@ class _Session:
 
     def _show(self, item: dict[str, Any]) -> None:
         self._items += 1
-        text = item.get("text")
-        if text is not None and len(text) > _MAX_TEXT:
-            item["text"] = text[:_MAX_TEXT]
-            item["cut"] = True
         data = json.dumps({**item, "number": self._items})
         if not self._inspectors:
             self._waiting.append(data)

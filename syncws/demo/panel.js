@@ -66,7 +66,7 @@ export class Panel {
     if (kind === "sent" || kind === "error") body.append(element("span", "sr", `${kind}: `));
     if (author) body.append(element("b", "", author), " ");
     body.append(text);
-    const item = element("li", kind);
+    const item = element("p", kind);
     item.append(mark, body, element("span", "note", note));
     log.append(item);
     while (log.children.length > LINES_KEPT) log.firstElementChild.remove();
