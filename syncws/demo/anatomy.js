@@ -72,6 +72,7 @@ function sectionLink(section, short = false) {
 function frameParts(frame) {
   const made = [bitStrip(frame.parts), partsTable(frame.parts)];
   if (frame.length > 0) made.push(...payloadParts(frame));
+  made.push(code("Whole frame", spaced(frame.hex.slice(0, 256)) + (frame.hex.length > 256 ? " …" : "")));
   return made;
 }
 

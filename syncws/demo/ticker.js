@@ -3,9 +3,10 @@ import {Panel, element} from "./panel.js";
 
 const KEPT = 60;  // quotes in the plot
 const IN_TABLE = 10;
-const HEIGHT = 170;  // pixels: the line above, the volumes below
-const LINE = {top: 10, bottom: 118};
-const BARS = {top: 130, bottom: 166};
+// In pixels: the line is above, the volumes are below.
+const TOP = 10;
+const BARS_HEIGHT = 36;
+const GAP = 14;
 const MARGIN = 52;  // for the labels at the right
 
 export class TickerPanel extends Panel {
@@ -62,36 +63,38 @@ export class TickerPanel extends Panel {
 
   draw() {
     const plot = this.part("plot");
-    const width = plot.clientWidth;
+    const {clientWidth: width, clientHeight: height} = plot;
     if (this.quotes.length < 2 || width === 0) return;
-    plot.replaceChildren(picture(this.quotes, width));
+    plot.replaceChildren(picture(this.quotes, width, height));
   }
 }
 
 // The plot is drawn in pixels of the page, so that its text and its lines keep their size when the page is narrow.
-function picture(quotes, width) {
+function picture(quotes, width, height) {
+  const bottom = height - 4;
+  const ground = bottom - BARS_HEIGHT - GAP;  // of the line
   const prices = quotes.map((quote) => quote.price);
   const low = Math.min(...prices);
   const high = Math.max(...prices, low + 0.1);
   const most = Math.max(...quotes.map((quote) => quote.volume));
   const step = (width - MARGIN) / (KEPT - 1);
   const x = (index) => Math.round((KEPT - quotes.length + index) * step * 10) / 10;
-  const y = (price) => Math.round((LINE.bottom - (price - low) / (high - low) * (LINE.bottom - LINE.top)) * 10) / 10;
+  const y = (price) => Math.round((ground - (price - low) / (high - low) * (ground - TOP)) * 10) / 10;
   const points = prices.map((price, index) => `${x(index)},${y(price)}`);
   const last = prices.length - 1;
 
-  const svg = shape("svg", {viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": inWords(prices)});
+  const svg = shape("svg", {viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": inWords(prices)});
   for (const price of [low, (low + high) / 2, high]) {
     svg.append(shape("line", {class: "grid", x1: 0, x2: width - MARGIN, y1: y(price), y2: y(price)}));
     svg.append(shape("text", {x: width, y: y(price) + 4, "text-anchor": "end"}, price.toFixed(2)));
   }
-  svg.append(shape("text", {x: width, y: BARS.bottom, "text-anchor": "end"}, "volume"));
+  svg.append(shape("text", {x: width, y: bottom, "text-anchor": "end"}, "volume"));
   quotes.forEach((quote, index) => {
-    const height = quote.volume / most * (BARS.bottom - BARS.top);
+    const tall = quote.volume / most * BARS_HEIGHT;
     const bar = Math.max(1.5, step * 0.6);
-    svg.append(shape("rect", {class: "bar", x: x(index) - bar / 2, y: BARS.bottom - height, width: bar, height}));
+    svg.append(shape("rect", {class: "bar", x: x(index) - bar / 2, y: bottom - tall, width: bar, height: tall}));
   });
-  svg.append(shape("polygon", {class: "area", points: `${x(0)},${LINE.bottom} ${points.join(" ")} ${x(last)},${LINE.bottom}`}));
+  svg.append(shape("polygon", {class: "area", points: `${x(0)},${ground} ${points.join(" ")} ${x(last)},${ground}`}));
   svg.append(shape("polyline", {class: "price-line", points: points.join(" ")}));
   svg.append(shape("circle", {class: "now", cx: x(last), cy: y(prices[last]), r: 4}));
   return svg;
