@@ -84,6 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "turn": CONNECTION,
     "websocket": CONNECTION,
     "writer": CONNECTION,
+    "trace": {*HTTP, "logs", "transport"},
     "forwarded": set(),
     "bursts": {"logs"},
     "budgets": BUDGETS,
@@ -104,9 +105,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": EVERYTHING,
     "prometheus": {"stats"},
     "__init__": EVERYTHING,
-    "demo": EVERYTHING,
+    "demo": {*EVERYTHING, "trace"},
     "console": EVERYTHING,
-    "cli": {*EVERYTHING, "console", "demo", "gevent"},
+    "cli": {*EVERYTHING, "console", "demo", "gevent", "trace"},
     "__main__": {"cli"},
 }
 # Parts and modules that are for an optional package, which they import at their top.
