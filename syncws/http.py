@@ -286,6 +286,9 @@ def _tokens(headers: Headers, name: str) -> list[str]:
 
 def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
     """Split a request line, whose characters llhttp has checked, into method, target and version."""
+    # llhttp takes "GET /" and a bare LF for a request of HTTP/0.9, and what follows for a field.
+    if "\n" in line:
+        raise BadRequest(400, "bare LF in the request line (RFC 9112, 2.2)")
     method, _, rest = line.partition(" ")
     target, _, protocol = rest.rpartition(" ")
     if len(target) > limits.max_target:

@@ -179,6 +179,7 @@ BROKEN_HEADS = {
     "chunked twice": GET + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
     "chunked misspelt": GET + b"Transfer-Encoding: xchunked\r\n\r\n",
     "chunked in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "bare LF after the target": b"GET /\nX: HTTP/1.1\r\nHost: a\r\n\r\n",
     "bare LF after the request line": b"GET / HTTP/1.1\nHost: a\r\n\r\n",
     "bare LF after a field": b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
     "bare LF at the end": b"GET / HTTP/1.1\r\nHost: a\r\n\n",

@@ -75,6 +75,8 @@ REFUSED = {
     "folded first field": b"POST / HTTP/1.1\r\n X: y\r\n" + HOST + b"\r\n",
     "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\n" + HOST + TE + b"Connection: keep-alive\r\n\r\n" + EMPTY,
     "two hosts": post(b"Host: b\r\n"),
+    # An HTTP/0.9 request, for whoever takes bare LF for the end of a line (found by fuzzing).
+    "bare LF behind the target": b"GET /\nX: HTTP/1.1\r\n" + HOST + b"\r\n",
     "bare LF behind the request line": b"GET / HTTP/1.1\n" + HOST + b"\r\n",
     "bare LF behind a field": post(b"X: a\nY: b\r\n"),
     "bare LF at the end": b"GET / HTTP/1.1\r\n" + HOST + b"\n",
