@@ -2,9 +2,9 @@
 
 What follows is for libFuzzer, for example ``-max_total_time=600`` or the path of an input to run. Without ``--target``,
 the environment variable FUZZ_SECONDS says how long each target runs (default: 20), and libFuzzer's figures are shown
-in one line each. FUZZ_SEED says where chance begins (default: 1, so that a change is not stopped by what has nothing to
-do with it; 0: anywhere, to find more). An input that fails is written to the current directory, or to the one that FUZZ_ARTIFACTS names; the
-status is then 1. Without atheris it says so and does nothing, but fails if CI is set.
+in one line each. FUZZ_SEED says where chance begins (default: 1, so that CI does not stop a change for what is none of its
+business; 0: anywhere, to find more). An input that fails is written to the current directory, or to the one that
+FUZZ_ARTIFACTS names; the status is then 1. Without atheris it says so and does nothing, but fails if CI is set.
 """
 
 from __future__ import annotations
@@ -44,13 +44,8 @@ def run_all(names: list[str], seconds: int) -> int:
             command = [
                 *(sys.executable, __file__, "--target", name),
                 *(f"-max_total_time={seconds}", "-max_len=2048", "-timeout=10", "-rss_limit_mb=1024"),
-                *(
-                    f"-seed={os.environ.get('FUZZ_SEED', '1')}",
-                    "-print_final_stats=1",
-                    f"-artifact_prefix={artifacts}/{name}-",
-                    found,
-                    str(ROOT / "corpus" / name),
-                ),
+                *(f"-seed={os.environ.get('FUZZ_SEED', '1')}", "-print_final_stats=1"),
+                *(f"-artifact_prefix={artifacts}/{name}-", found, str(ROOT / "corpus" / name)),
             ]
             result = subprocess.run(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
