@@ -32,9 +32,13 @@ def text_of(node: ast.expr, names: dict[str, ast.expr]) -> str:
 def records_of(module: Path) -> Iterator[tuple[str, str, str]]:
     """Logger, level and message of each record that a module makes."""
     tree = ast.parse(module.read_text())
-    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
-    names = {node.targets[0].id: node.value for node in assigned if isinstance(node.targets[0], ast.Name)}
-    names = {name: value for name, value in names.items() if isinstance(value, (ast.Constant, ast.JoinedStr))}
+    names = {
+        node.targets[0].id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, (ast.Constant, ast.JoinedStr))
+    }
     logger = re.search(r'^_log = get_logger\("([\w.]+)"\)$', module.read_text(), re.MULTILINE)
     for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
         if not isinstance(call.func, ast.Attribute):
