@@ -151,6 +151,15 @@ def first_endpoint(page: Page) -> None:
     page["server"].server_close()
 
 
+@surroundings("docs/tutorial/byte-by-byte.rst")
+def byte_by_byte(page: Page) -> None:
+    page.run()
+    with serving(page["answers"], subprotocols=["lesson"]) as server:
+        view = page["have_a_session"](server.server_address[1])
+    assert '  text, 5 bytes: "Hello"  ' in view
+    assert "PROBLEM" not in view
+
+
 @surroundings("docs/explanation/threads-and-greenlets.rst")
 def threads_and_greenlets(page: Page) -> None:
     page.run(gevent=importlib.import_module("gevent"), hashlib=hashlib, password=b"secret", salt=b"salt")
