@@ -145,6 +145,7 @@ def test_help(command: list[str]) -> None:
         (["connect", "ws://localhost/", "--wait", "soon"], "write a number of seconds, or inf, not 'soon'"),
         (["connect", "ws://localhost/", "--wait", "-1"], "'-1'"),
         (["connect", "wss://localhost/", "--cafile", "missing.pem"], "certificates in missing.pem: No such file"),
+        (["connect", "wss://localhost/", "--cafile", ""], "--cafile needs the path of a file, not ''"),
         (["connect", "ws://localhost/", "--no-verify"], "--cafile and --no-verify are for URIs that begin with wss://"),
     ],
 )

@@ -188,6 +188,8 @@ def _client_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
         return context
     if arguments.cafile is None:
         return None
+    if not arguments.cafile:  # for ssl that is no file, and it would trust whom the system trusts
+        raise Failure("--cafile needs the path of a file, not ''", 2)
     try:
         return ssl.create_default_context(cafile=arguments.cafile)
     except OSError as error:
