@@ -106,6 +106,11 @@ class Connection:
 
     def finish(self, time: float) -> list[Item]:
         """Return what is to be said because the recording ends here."""
+        client = self._sides["client"]
+        if client.held and not self._opened:
+            # The answer is not in the recording. It was a WebSocket that was asked for, so take it for one.
+            self.open(None)
+            return [*self._release(time), *self.finish(time)]
         return [item for side in self._sides.values() for item in self._unfinished(side, time, recording=True)]
 
     def _take(self, side: _Side, chunk: Chunk) -> Iterator[Item]:
@@ -224,7 +229,8 @@ class Connection:
             for each in self._sides.values():
                 each.opaque = True  # some other protocol
             return [item]
-        parameters, error = judge_response(head, asked)
+        # Where the request is not known, nobody can tell whether this is an answer to it.
+        parameters, error = judge_response(head, asked) if asked.head is not None else (None, None)
         problems: list[Item] = []
         if error is not None:
             message, section = split_section(str(error))
