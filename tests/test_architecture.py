@@ -105,7 +105,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": EVERYTHING,
     "prometheus": {"stats"},
     "__init__": EVERYTHING,
-    "demo": EVERYTHING,
+    "demo": {*EVERYTHING, "trace"},
     "console": EVERYTHING,
     "cli": {*EVERYTHING, "console", "demo", "gevent", "trace"},
     "__main__": {"cli"},

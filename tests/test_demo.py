@@ -1,23 +1,20 @@
-"""The demo app: its page, its echo and its chat, over the network with the clients of others."""
+"""The demo app: its page and the files beside it, over the network with the clients of others."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-import socket
-import threading
 from collections.abc import Iterator
-from typing import Any
+from importlib import resources
 
 import pytest
 import requests
 from commands import DEADLINE, Server, running
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-from syncws import WSGIServer
-from syncws.demo import DemoApp
+ENDPOINTS = ["echo", "chat", "ticker", "inspector"]
+TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+FILES = sorted(file.name for file in resources.files("syncws.demo").iterdir() if file.name.rpartition(".")[2] in TYPES)
 
 
 @pytest.fixture(scope="module")
@@ -26,60 +23,42 @@ def demo() -> Iterator[Server]:
         yield server
 
 
-@contextlib.contextmanager
-def chatting(demo: Server, name: str) -> Iterator[ClientConnection]:
-    """Join the chat; leave it, and wait until the server has noticed, at the end."""
-    with connect(f"{demo.ws_url}chat?name={name}") as ws:
-        name = next_event(ws, "welcome")["name"]
-        yield ws
-    wait_until_gone(demo, name)
+def url_of(demo: Server, file: str) -> str:
+    return demo.url + ("" if file == "page.html" else file)
 
 
-def wait_until_gone(demo: Server, name: str) -> None:
-    """Wait until nobody in the chat has that name, which the next test may want."""
-    with connect(demo.ws_url + "chat?name=watcher") as watcher:
-        people = next_event(watcher, "joined")["people"]
-        while name in people:
-            people = next_event(watcher, "left")["people"]
-
-
-def next_event(ws: ClientConnection, wanted: str, name: str | None = None) -> dict[str, Any]:
-    """The next event of a type, about somebody; others, such as a late farewell of the test before, are skipped."""
-    while True:
-        event = json.loads(ws.recv(timeout=DEADLINE))
-        assert isinstance(event, dict)
-        if event["type"] == wanted and name in {None, event["name"]}:
-            return event
-
-
-def closing(ws: ClientConnection) -> tuple[int, str]:
-    """The close code and reason with which the server ends a connection."""
-    with pytest.raises(ConnectionClosed) as closed:
-        while True:
-            ws.recv(timeout=DEADLINE)
-    assert closed.value.rcvd is not None
-    return closed.value.rcvd.code, closed.value.rcvd.reason
-
-
-# The page.
+@pytest.mark.parametrize("file", FILES)
+def test_files(demo: Server, file: str) -> None:
+    response = requests.get(url_of(demo, file), timeout=DEADLINE)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].partition(";")[0] == TYPES[file.rpartition(".")[2]]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.content == resources.files("syncws.demo").joinpath(file).read_bytes()
+    assert int(response.headers["Content-Length"]) == len(response.content)
 
 
 def test_page(demo: Server) -> None:
     response = requests.get(demo.url, timeout=DEADLINE)
-    assert response.status_code == 200
-    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert response.text.startswith("<!doctype html>")
-    assert int(response.headers["Content-Length"]) == len(response.content)
+    assert "<title>syncws demo" in response.text
 
 
-def test_page_needs_no_file_from_elsewhere(demo: Server) -> None:
-    response = requests.get(demo.url, timeout=DEADLINE)
-    addresses = re.findall(r"""(?:src|href|action)\s*=\s*["']([^"']*)""", response.text)
-    assert [address for address in addresses if not address.startswith("data:")] == []
-    # The browser enforces it: it may load nothing, and run only what the page itself holds.
+@pytest.mark.parametrize("file", FILES)
+def test_files_need_nothing_from_elsewhere(demo: Server, file: str) -> None:
+    response = requests.get(url_of(demo, file), timeout=DEADLINE)
+    # Links that a person may follow, in "a" elements and to sections of RFCs, are no files that are needed.
+    addresses = re.findall(r"""<(?:link|script|img)[^>]* (?:src|href)="([^"]*)""", response.text)
+    addresses += re.findall(r"""(?:from|import|url\()\s*["']?([./]\S*?)["')]""", response.text)
+    assert {address.lstrip("./") for address in addresses} <= set(FILES)
+    # The browser enforces it: it may load nothing but what this server sends, and run nothing within the page.
     policy = response.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none';")
+    assert policy.startswith("default-src 'none'; script-src 'self';")
     assert "unsafe" not in policy
+
+
+def test_page_has_no_code_or_style_in_it() -> None:
+    page = resources.files("syncws.demo").joinpath("page.html").read_text(encoding="utf-8")
+    assert not re.search(r"<style|<script(?![^>]* src=)| style=| on\w+=", page)
 
 
 def test_head_of_the_page(demo: Server) -> None:
@@ -95,150 +74,24 @@ def test_page_takes_no_other_method(demo: Server) -> None:
     assert response.headers["Allow"] == "GET, HEAD"
 
 
-def test_other_paths_are_not_found(demo: Server) -> None:
-    response = requests.get(demo.url + "favicon.ico", timeout=DEADLINE)
+@pytest.mark.parametrize("path", ["favicon.ico", "app.py", "__init__.py", "page.html", "../page.css"])
+def test_other_paths_are_not_found(demo: Server, path: str) -> None:
+    request = requests.Request("GET", demo.url).prepare()
+    request.url = demo.url + path  # as it is, with its dots
+    response = requests.Session().send(request, timeout=DEADLINE)
     assert response.status_code == 404
-    assert "/echo and /chat" in response.text
+    assert "/echo, /chat, /ticker and /inspector" in response.text
 
 
-@pytest.mark.parametrize("path", ["echo", "chat"])
+@pytest.mark.parametrize("path", ENDPOINTS)
 def test_endpoints_ask_for_an_upgrade(demo: Server, path: str) -> None:
     response = requests.get(demo.url + path, timeout=DEADLINE)
     assert response.status_code == 426
     assert response.headers["Upgrade"].lower() == "websocket"
 
 
-@pytest.mark.parametrize("path", ["echo", "chat"])
+@pytest.mark.parametrize("path", ENDPOINTS)
 def test_pages_of_others_are_refused(demo: Server, path: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         connect(demo.ws_url + path, origin="https://evil.example")  # type: ignore[arg-type]
     assert refused.value.response.status_code == 403
-
-
-# The echo.
-
-
-def test_echo(demo: Server) -> None:
-    with connect(demo.ws_url + "echo", origin=demo.url.rstrip("/")) as ws:  # type: ignore[arg-type]
-        for message in ("hello", "", "Grüße 🙂", b"", b"\x00\xff", "/closed", "/close"):
-            ws.send(message)
-            assert ws.recv(timeout=DEADLINE) == message
-
-
-@pytest.mark.parametrize(
-    "command, expected",
-    [
-        ("/close 1000", (1000, "")),
-        ("/close 1011 something broke", (1011, "something broke")),
-        ("/close 4001 lunch", (4001, "lunch")),
-    ],
-)
-def test_echo_closes_when_asked(demo: Server, command: str, expected: tuple[int, str]) -> None:
-    with connect(demo.ws_url + "echo") as ws:
-        ws.send(command)
-        assert closing(ws) == expected
-
-
-@pytest.mark.parametrize(
-    "command", ["/close ", "/close now", "/close 1005", "/close 99999", "/close 4000 " + 124 * "x"]
-)
-def test_echo_says_why_it_cannot_close_like_that(demo: Server, command: str) -> None:
-    with connect(demo.ws_url + "echo") as ws:
-        ws.send(command)
-        answer = ws.recv(timeout=DEADLINE)
-        assert isinstance(answer, str) and ("cannot close like that" in answer or "/close 4000 bye" in answer)
-        ws.send("still there")
-        assert ws.recv(timeout=DEADLINE) == "still there"
-
-
-# The chat.
-
-
-def test_chat(demo: Server) -> None:
-    with chatting(demo, "Ada") as ada:
-        assert "Ada" in next_event(ada, "joined")["people"]
-        with chatting(demo, "Grace") as grace:
-            assert {"Ada", "Grace"} <= set(next_event(ada, "joined", "Grace")["people"])
-            ada.send("hello <b>you</b>")
-            for ws in (ada, grace):
-                event = next_event(ws, "message")
-                assert (event["name"], event["text"]) == ("Ada", "hello <b>you</b>")
-        assert "Grace" not in next_event(ada, "left", "Grace")["people"]
-
-
-def test_chat_numbers_its_events(demo: Server) -> None:
-    with chatting(demo, "counter") as ws:
-        numbers = [next_event(ws, "joined")["number"]]
-        for _ in range(3):
-            ws.send("x")
-            numbers.append(next_event(ws, "message")["number"])
-    assert numbers == sorted(set(numbers))
-
-
-@pytest.mark.parametrize(
-    "wanted, expected",
-    [("", "Guest"), ("%20%20", "Guest"), ("Zo%C3%AB%20%0A%20B", "Zoë B"), (40 * "x", 32 * "x")],
-)
-def test_chat_tidies_names(demo: Server, wanted: str, expected: str) -> None:
-    with connect(f"{demo.ws_url}chat?name={wanted}") as ws:
-        name = next_event(ws, "welcome")["name"]
-    wait_until_gone(demo, name)
-    assert name == expected
-
-
-def test_chat_keeps_names_apart(demo: Server) -> None:
-    with contextlib.ExitStack() as stack:
-        names = []
-        for _ in range(3):
-            ws = stack.enter_context(connect(f"{demo.ws_url}chat?name=Twin"))
-            names.append(next_event(ws, "welcome")["name"])
-        assert names == ["Twin", "Twin 2", "Twin 3"]
-
-
-def test_chat_takes_no_binary_message(demo: Server) -> None:
-    with chatting(demo, "binary") as ws:
-        ws.send(b"\x00")
-        assert closing(ws)[0] == 1003
-
-
-def test_chat_limits_messages(demo: Server) -> None:
-    with chatting(demo, "long") as ws:
-        ws.send(16 * 1024 * "x")
-        assert len(next_event(ws, "message")["text"]) == 16 * 1024
-        ws.send((16 * 1024 + 1) * "x")
-        assert closing(ws)[0] == 1009
-
-
-def test_chat_goes_on_when_somebody_vanishes(demo: Server) -> None:
-    with chatting(demo, "Ada") as ada:
-        with chatting(demo, "lost") as lost:
-            lost.socket.shutdown(socket.SHUT_RDWR)
-            assert "lost" not in next_event(ada, "left", "lost")["people"]
-        ada.send("alone")
-        assert next_event(ada, "message")["text"] == "alone"
-
-
-def test_chat_drops_who_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncws.demo.app._CHAT_SEND_TIMEOUT", 0.2)
-    with WSGIServer(("127.0.0.1", 0), DemoApp()) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = "ws://{}:{}/chat?name=".format(*server.server_address)
-        try:
-            with socket.create_connection(server.server_address) as silent, connect(url + "Ada") as ada:
-                assert next_event(ada, "joined")["name"] == "Ada"
-                silent.sendall(
-                    b"GET /chat?name=silent HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-                )
-                assert next_event(ada, "joined")["name"] == "silent"
-                # What the socket's buffers take is not endless: some message meets the deadline.
-                while True:
-                    ada.send(16 * 1024 * "x")
-                    event = json.loads(ada.recv(timeout=DEADLINE))
-                    if event["type"] == "left":
-                        break
-                assert event["name"] == "silent"
-        finally:
-            server.shutdown()
-            thread.join()

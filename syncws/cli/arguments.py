@@ -44,7 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name, add_arguments, summary, description in (
-        ("demo", _add_demo, "serve a page with an echo and a chat", ""),
+        ("demo", _add_demo, "serve a page that shows WebSockets at work, and every frame of them", ""),
         ("serve", _add_serve, "serve a WSGI app, in which syncws.upgrade() works", ""),
         ("echo", _add_echo, "serve WebSockets that send every message back", ""),
         ("connect", _add_connect, "talk to a WebSocket server from the terminal or a pipe", _CONNECT),

@@ -1,4 +1,4 @@
-"""The demonstration that ``python -m syncws demo`` serves: one page, an echo and a chat."""
+"""The demonstration that ``python -m syncws demo`` serves: one page with an echo, a chat, a ticker and every frame."""
 
 from __future__ import annotations
 

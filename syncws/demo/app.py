@@ -1,158 +1,117 @@
-"""A WSGI app with a page, an echo and a chat room: the smallest complete site with WebSockets.
+"""A WSGI app with a page and its WebSockets: the smallest complete site that shows what they do.
 
-============  =============================================================================================
-``GET /``     the page
-``/echo``     a WebSocket: every message comes back; ``/close CODE REASON`` makes the server close with them
-``/chat``     a WebSocket: text is said to everybody in the room; ``?name=`` says who is talking
-============  =============================================================================================
+===============  ==========================================================================================
+``GET /``        the page; its style, its scripts and its icon lie beside it
+``/echo``        a WebSocket: every message comes back, see :mod:`syncws.demo.echo`
+``/chat``        a WebSocket: text is said to everybody in the room, see :mod:`syncws.demo.chat`
+``/ticker``      a WebSocket: the server pushes a price every second, see :mod:`syncws.demo.ticker`
+``/inspector``   a WebSocket: every frame of the three above, see :mod:`syncws.demo.inspector`
+===============  ==========================================================================================
 
-The room sends JSON objects, each with a ``type``: first ``welcome`` with the ``name`` that the newcomer got, then
-``joined``, ``left`` and ``message`` as they happen. ``number`` counts the events of the room, and ``people`` are those
-who were in it at that moment.
+A page makes up a session, 32 random hexadecimal digits, and names it in the query of each of its WebSockets; by that
+its inspector sees the page's own connections and no others. A connection without one is not traced.
 
 Any number of threads may call a :class:`DemoApp` at once, as WSGI servers do.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
-import itertools
-import json
-import re
-import threading
 from collections.abc import Callable, Iterable
 from importlib import resources
-from typing import Any
-from urllib.parse import parse_qs
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
-from ..errors import ConnectionClosed
-from ..websocket import WebSocket
+from ..protocol.deflate import Deflate
 from ..wsgi import upgrade
+from .chat import CHAT_OPTIONS, Room
+from .echo import echo
+from .inspector import INSPECTOR_OPTIONS, Inspection
+from .ticker import TICKER_OPTIONS, Ticker
 
 __all__ = ["DemoApp"]
 
-_MAX_NAME = 32  # characters
-_CHAT_MESSAGE_SIZE = 16 * 1024  # bytes
-# One member who stops reading may hold up what another one says for this long, and is then dropped.
-_CHAT_SEND_TIMEOUT = 5.0  # seconds
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+# The page may use what this server sends, and nothing else: no code or style within the page, no other host.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Every message of the echo, however short, so that there is something to see.
+_COMPRESSION = Deflate(threshold=0)
+
+
+class _File(NamedTuple):
+    type: str
+    data: bytes
 
 
 class DemoApp:
-    """The demo as a WSGI app, with a chat room of its own."""
+    """The demo as a WSGI app, with a chat room and a market of its own.
 
-    def __init__(self) -> None:
-        self._page = resources.files(__package__).joinpath("page.html").read_bytes()
-        self._policy = _content_policy(self._page.decode())
-        self._room = _Room()
+    :param tick: seconds from one price to the next.
+    """
+
+    def __init__(self, *, tick: float = 1.0) -> None:
+        self._files = _load_files()
+        self._inspection = Inspection()
+        self._room = Room()
+        self._ticker = Ticker(tick)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/echo":
-            _echo(upgrade(environ))
-            return []
-        if path == "/chat":
-            ws = upgrade(environ, max_message_size=_CHAT_MESSAGE_SIZE, send_timeout=_CHAT_SEND_TIMEOUT)
-            self._room.serve(ws, parse_qs(environ.get("QUERY_STRING", "")).get("name", [""])[0])
-            return []
-        if path not in ("/", ""):
-            return _text(start_response, "404 Not Found", "There is only / here, and the WebSockets /echo and /chat.\n")
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        path = environ.get("PATH_INFO", "") or "/"
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        session = query.get("session", "")
+        if path == "/inspector":
+            self._inspection.show(upgrade(environ, **INSPECTOR_OPTIONS), session)
+        elif path == "/echo":
+            with self._inspection.recorder(session, "echo") as trace:
+                echo(upgrade(environ, trace=trace, compression=_COMPRESSION if "compress" in query else None))
+        elif path == "/chat":
+            with self._inspection.recorder(session, "chat") as trace:
+                self._room.serve(upgrade(environ, trace=trace, **CHAT_OPTIONS), query.get("name", ""))
+        elif path == "/ticker":
+            with self._inspection.recorder(session, "ticker") as trace:
+                self._ticker.serve(upgrade(environ, trace=trace, **TICKER_OPTIONS))
+        else:
+            return self._send_file(path, environ["REQUEST_METHOD"], start_response)
+        return []
+
+    def _send_file(self, path: str, method: str, start_response: Callable[..., Any]) -> list[bytes]:
+        file = self._files.get(path)
+        if file is None:
+            sockets = "the WebSockets /echo, /chat, /ticker and /inspector"
+            return _text(start_response, "404 Not Found", f"There is only the page at /, and {sockets}.\n")
+        if method not in ("GET", "HEAD"):
             return _text(start_response, "405 Method Not Allowed", "Use GET.\n", ("Allow", "GET, HEAD"))
         fields = [
-            ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Length", str(len(self._page))),
-            ("Content-Security-Policy", self._policy),
+            ("Content-Type", file.type),
+            ("Content-Length", str(len(file.data))),
+            ("Content-Security-Policy", _POLICY),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
             ("Cache-Control", "no-cache"),
         ]
         start_response("200 OK", fields)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._page]
+        return [] if method == "HEAD" else [file.data]
+
+
+def _load_files() -> dict[str, _File]:
+    """Return what may be fetched, by its path: all that lies beside this module and is no Python."""
+    files = {}
+    for resource in resources.files(__package__).iterdir():
+        kind = _TYPES.get(resource.name.rpartition(".")[2])
+        if kind is not None:
+            path = "/" if resource.name == "page.html" else f"/{resource.name}"
+            files[path] = _File(kind, resource.read_bytes())
+    return files
 
 
 def _text(start_response: Callable[..., Any], status: str, text: str, *fields: tuple[str, str]) -> list[bytes]:
     body = text.encode()
     start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *fields])
     return [body]
-
-
-def _content_policy(page: str) -> str:
-    """Return the Content-Security-Policy that lets the page's own parts run, and nothing else load."""
-    digests = {}
-    for tag in ("style", "script"):
-        parts = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        digests[tag] = " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in parts
-        )
-    return (
-        f"default-src 'none'; style-src {digests['style']}; script-src {digests['script']}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _echo(ws: WebSocket) -> None:
-    with ws:
-        for message in ws:
-            if isinstance(message, str) and message.startswith("/close "):
-                _close_as_asked(ws, message)
-            else:
-                ws.send(message)
-
-
-def _close_as_asked(ws: WebSocket, command: str) -> None:
-    _, code, *reason = command.split(" ", 2)
-    if not code.isdecimal():
-        ws.send(f"Write /close CODE REASON, for example /close 4000 bye: {code!r} is not a number.")
-        return
-    try:
-        ws.close(int(code), "".join(reason))
-    except ValueError as error:
-        ws.send(f"The server cannot close like that: {error}")
-
-
-class _Room:
-    """The people in the chat. Any thread may call any method."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the two below; never held while sending
-        self._names: dict[WebSocket, str] = {}
-        self._number = 0
-
-    def serve(self, ws: WebSocket, wanted: str) -> None:
-        """Have ``ws`` in the room for as long as its connection lives."""
-        name = self._enter(ws, wanted)
-        try:
-            with ws:
-                ws.send(json.dumps({"type": "welcome", "name": name}))
-                self._tell("joined", name)
-                for message in ws:
-                    if isinstance(message, str):
-                        self._tell("message", name, text=message)
-                    else:
-                        ws.close(1003, "the chat takes text, not binary messages")
-        finally:
-            with self._lock:
-                del self._names[ws]
-            self._tell("left", name)
-
-    def _enter(self, ws: WebSocket, wanted: str) -> str:
-        """Add a person under the wanted name, or one like it that nobody has yet, and return that."""
-        base = " ".join(wanted.split())[:_MAX_NAME] or "Guest"
-        with self._lock:
-            taken = set(self._names.values())
-            candidates = itertools.chain([base], (f"{base} {count}" for count in itertools.count(2)))
-            self._names[ws] = name = next(candidate for candidate in candidates if candidate not in taken)
-        return name
-
-    def _tell(self, what: str, name: str, **details: str) -> None:
-        """Send an event to everybody who is in the room."""
-        with self._lock:
-            self._number += 1
-            people = sorted(self._names.values())
-            members = list(self._names)
-            event = {"type": what, "number": self._number, "name": name, "people": people, **details}
-        data = json.dumps(event)
-        for member in members:
-            # Whoever cannot be reached is on the way out: the thread of that connection sees it, and leaves.
-            with contextlib.suppress(ConnectionClosed, TimeoutError):
-                member.send(data)

@@ -3,110 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from commands import DEADLINE, Server, running
-from support import require_module, require_tool
+from browser.pages import join, lines, opened, say, wait_for_state
+from commands import Server, running
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+    from playwright.sync_api import BrowserContext, Page
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-# Text and what it stands on, as custom properties of the page.
-TEXT_COLOURS = [
-    ("text", "card"),
-    ("text", "sunken"),
-    ("soft", "card"),
-    ("soft", "page"),
-    ("soft", "sunken"),
-    ("accent", "card"),
-    ("accent", "sunken"),
-    ("accent", "accent-soft"),
-    ("on-accent", "accent"),
-    ("good", "card"),
-    ("wait", "card"),
-    ("bad", "sunken"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_module("playwright")
-    chromium = shutil.which("chromium")
-    require_tool("chromium, a browser", chromium)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser's profile; what its pages complain about fails the test."""
-    context = browser.new_context()
-    context.set_default_timeout(DEADLINE * 1000)
-    complaints: list[str] = []
-    context.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-    yield context
-    context.close()
-    assert complaints == []
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[Server]:
-    with running("demo", "--port", "0") as server:
-        yield server
-
-
-@pytest.fixture
-def page(context: BrowserContext, demo: Server) -> Page:
-    return opened(context, demo)
-
-
-def opened(context: BrowserContext, demo: Server) -> Page:
-    """Open the page, and wait until its echo is connected."""
-    page = context.new_page()
-    page.goto(demo.url)
-    wait_for_state(page.locator("#echo"), "open")
-    return page
-
-
-def wait_for_state(panel: Locator, state: str) -> None:
-    panel.get_by_role("status").filter(has_text=re.compile(f"^{state}$")).wait_for()
-
-
-def say(panel: Locator, label: str, text: str) -> None:
-    panel.get_by_label(label, exact=True).fill(text)
-    panel.get_by_role("button", name="Send", exact=True).click()
-
-
-def join(page: Page, name: str) -> Locator:
-    chat = page.locator("#chat")
-    chat.get_by_label("Your name").fill(name)
-    chat.get_by_role("button", name="Join").click()
-    wait_for_state(chat, "open")
-    return chat
-
-
-def lines(panel: Locator, kind: str) -> Locator:
-    """The lines of the panel's log that are sent, received, info or error."""
-    return panel.locator(f".log .{kind}")
-
-
-# What the page does.
+# Echo.
 
 
 def test_echo(page: Page) -> None:
@@ -129,23 +36,42 @@ def test_echo_of_bytes(page: Page) -> None:
     assert (reply.locator(".note").text_content() or "").startswith("3 B, ")
 
 
+def test_ping_and_fragments(page: Page) -> None:
+    echo = page.locator("#echo")
+    echo.get_by_role("button", name="Ping").click()
+    lines(echo, "received").filter(has_text="The pong came after").wait_for()
+    echo.get_by_role("button", name="Fragments").click()
+    lines(echo, "received").filter(has_text="one message in five frames").wait_for()
+
+
+def test_compression_takes_another_handshake(page: Page) -> None:
+    echo = page.locator("#echo")
+    echo.get_by_label("Compression").check()
+    lines(echo, "info").filter(has_text="connected").nth(1).wait_for()
+    say(echo, "Message", "hello")
+    lines(echo, "received").filter(has_text="hello").wait_for()
+    assert page.locator("#banner").is_hidden()
+
+
 @pytest.mark.parametrize(
     "button, code, reason, shown",
     [
-        ("Close from this page", "1000", "", "Last close: 1000 (normal closure), clean."),
-        ("Close from this page", "4001", "lunch", "Last close: 4001 (for applications), clean."),
-        ("Let the server close", "1011", "broken", "Last close: 1011 (internal error), reason “broken”, clean."),
-        ("Let the server close", "3000", "", "Last close: 3000 (registered or library code), clean."),
+        ("Close from this page", "1000", "", "Last close: 1000 (normal closure)."),
+        ("Close from this page", "4001", "lunch", "Last close: 4001 (for applications)."),
+        ("Let the server close", "1011", "broken", "Last close: 1011 (internal error), “broken”."),
+        ("Let the server close", "3000", "", "Last close: 3000 (registered or library code)."),
     ],
 )
 def test_close_codes(page: Page, button: str, code: str, reason: str, shown: str) -> None:
     echo = page.locator("#echo")
+    echo.get_by_text("Close with a code").click()
     echo.get_by_label("Close code").fill(code)
     echo.get_by_label("Reason").fill(reason)
     echo.get_by_role("button", name=button).click()
+    # Not "reconnecting": somebody wanted it.
     wait_for_state(echo, "closed")
     # RFC 6455, 5.5.1: the answer to a close frame has its code; whether it repeats the reason is left open.
-    assert (echo.locator("output").text_content() or "").replace(", reason “lunch”", "") == shown
+    assert (echo.locator("output").text_content() or "").replace(", “lunch”", "") == shown
     assert echo.get_by_role("button", name="Send", exact=True).get_attribute("aria-disabled") == "true"
     echo.get_by_role("button", name="Connect", exact=True).click()
     wait_for_state(echo, "open")
@@ -155,6 +81,7 @@ def test_close_codes(page: Page, button: str, code: str, reason: str, shown: str
 
 def test_close_codes_that_cannot_be_sent(page: Page) -> None:
     echo = page.locator("#echo")
+    echo.get_by_text("Close with a code").click()
     echo.get_by_label("Close code").fill("1005")
     echo.get_by_role("button", name="Close from this page").click()
     lines(echo, "error").filter(has_text="1005").wait_for()
@@ -183,30 +110,25 @@ def test_close_codes_as_javascript_sees_them(page: Page, script: str, expected: 
     assert [code, reason if expected[1] is not None else None, clean] == expected
 
 
-def test_server_that_stops_says_so(context: BrowserContext) -> None:
-    with running("demo", "--port", "0") as demo:
-        page = opened(context, demo)
-        chat = join(page, "Ada")
-        assert demo.stop(signal.SIGTERM) == 0
-        for panel in (page.locator("#echo"), chat):
-            wait_for_state(panel, "closed")
-            assert "Last close: 1001 (going away)" in (panel.locator("output").text_content() or "")
+# Chat.
 
 
 def test_chat_between_two_tabs(context: BrowserContext, demo: Server) -> None:
     ada = join(opened(context, demo), "Ada")
     grace = join(opened(context, demo), "Grace")
     for tab in (ada, grace):
-        tab.get_by_text("In the chat: Ada, Grace", exact=True).wait_for()
+        tab.locator(".people li").nth(1).wait_for()
+        assert tab.locator(".people li").all_text_contents() == ["Ada", "Grace"]
     say(ada, "Message to everybody", "Hello <i>Grace</i>")
-    assert lines(grace, "received").locator(".text").text_content() == "Ada: Hello <i>Grace</i>"
+    assert lines(grace, "received").locator(".text").text_content() == "Ada Hello <i>Grace</i>"
     lines(ada, "sent").filter(has_text="Hello").wait_for()
     say(grace, "Message to everybody", "Hello Ada")
-    assert lines(ada, "received").locator(".text").text_content() == "Grace: Hello Ada"
+    assert lines(ada, "received").locator(".text").text_content() == "Grace Hello Ada"
     grace.get_by_role("button", name="Leave").click()
     wait_for_state(grace, "closed")
     lines(ada, "info").filter(has_text="Grace left").wait_for()
-    ada.get_by_text("In the chat: Ada", exact=True).wait_for()
+    grace.get_by_text("You are not in the chat.").wait_for()
+    assert ada.locator(".people li").all_text_contents() == ["Ada"]
     assert "1000" in (grace.locator("output").text_content() or "")
 
 
@@ -217,92 +139,91 @@ def test_same_name_in_two_tabs(context: BrowserContext, demo: Server) -> None:
     assert second.get_by_label("Your name").input_value() == "Twin 2"
 
 
+# Ticker.
+
+NEW_LINE = "(before) => document.querySelector('.price-line').getAttribute('points') !== before"
+
+
+def test_line_of_the_ticker_moves(page: Page) -> None:
+    line = page.locator("#ticker .price-line")
+    line.wait_for()
+    before = line.get_attribute("points") or ""
+    assert len(before.split()) == 60
+    words = page.locator("#ticker svg").get_attribute("aria-label") or ""
+    assert re.fullmatch(
+        r"Line of the last 60 prices, between \d+\.\d\d and \d+\.\d\d; the newest is \d+\.\d\d, .* \d+\.\d\d\.", words
+    )
+    page.wait_for_function(NEW_LINE, arg=before)
+    assert page.locator("#ticker svg").get_attribute("aria-label") != words
+    assert re.fullmatch(r"\d+\.\d\d", page.locator("#ticker [data-part=price]").text_content() or "")
+
+
+def test_ticker_pauses(page: Page) -> None:
+    ticker = page.locator("#ticker")
+    ticker.get_by_role("button", name="Pause").click()
+    ticker.get_by_role("button", name="Resume").click()
+    before = ticker.locator(".price-line").get_attribute("points")
+    page.wait_for_function(NEW_LINE, arg=before)
+
+
+def test_ticker_as_a_table(page: Page) -> None:
+    ticker = page.locator("#ticker")
+    ticker.get_by_text("The last ten as a table").click()
+    assert ticker.locator("tbody tr").count() == 10
+
+
+# The server goes and comes back.
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, "1001 (going away)"), (signal.SIGKILL, "1006")])
+def test_page_reconnects_by_itself(
+    context: BrowserContext, complaints: list[str], number: signal.Signals, code: str
+) -> None:
+    with running("demo", "--port", "0") as demo:
+        port = demo.url.rstrip("/").rpartition(":")[2]
+        page = opened(context, demo)
+        chat = join(page, "Ada")
+        demo.stop(number)
+        banner, news = page.locator("#banner"), page.locator("#news")
+        banner.filter(has_text="The server cannot be reached.").wait_for()
+        news.filter(has_text="Connection lost. The page tries again").wait_for(state="attached")
+        for panel in (page.locator("#echo"), chat):
+            wait_for_state(panel, "reconnecting")
+            assert code in (panel.locator("output").text_content() or "")
+        banner.filter(has_text=re.compile(r"Trying again in \d+ s\.")).wait_for()
+    with running("demo", "--port", port):
+        for panel in (page.locator("#echo"), chat, page.locator("#ticker"), page.locator("#inspector")):
+            wait_for_state(panel, "open")
+        news.filter(has_text="Connected again.").wait_for(state="attached")
+        say(page.locator("#echo"), "Message", "back")
+        lines(page.locator("#echo"), "received").filter(has_text="back").wait_for()
+        assert chat.locator(".people li").all_text_contents() == ["Ada"]
+    # The browser itself tells of each try that failed, as it should.
+    refused = [text for text in complaints if "ERR_CONNECTION_REFUSED" in text or "ERR_CONNECTION_RESET" in text]
+    assert refused == complaints
+    complaints.clear()
+
+
+def test_whoever_disconnects_stays_so(context: BrowserContext, complaints: list[str]) -> None:
+    with running("demo", "--port", "0") as demo:
+        page = opened(context, demo)
+        echo = page.locator("#echo")
+        demo.stop(signal.SIGTERM)
+        wait_for_state(echo, "reconnecting")
+        echo.get_by_role("button", name="Disconnect").click()
+        wait_for_state(echo, "closed")
+        page.get_by_role("button", name="Try now").click()
+        wait_for_state(page.locator("#ticker"), "reconnecting")
+        wait_for_state(echo, "closed")
+    page.close()
+    complaints.clear()
+
+
 def test_page_loads_nothing_from_elsewhere(context: BrowserContext, demo: Server) -> None:
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     page = opened(context, demo)
     join(page, "Ada")
     page.wait_for_load_state("networkidle")
-    assert [url for url in asked if not url.startswith("data:")] == [demo.url]
-
-
-# How it can be used.
-
-
-def test_keyboard_is_enough(page: Page) -> None:
-    echo = page.locator("#echo")
-    for _ in range(3):  # the button to disconnect, the log, the message
-        page.keyboard.press("Tab")
-    page.keyboard.type("typed")
-    page.keyboard.press("Enter")
-    lines(echo, "received").filter(has_text="typed").wait_for()
-    assert focused(page) == "INPUT text"
-    chat = page.locator("#chat")
-    chat.get_by_label("Your name").focus()
-    page.keyboard.type("Ada")
-    page.keyboard.press("Enter")
-    wait_for_state(chat, "open")
-    page.keyboard.type("from the keyboard")
-    page.keyboard.press("Enter")
-    lines(chat, "sent").filter(has_text="from the keyboard").wait_for()
-
-
-def test_focus_is_kept_when_a_button_cannot_be_used(page: Page) -> None:
-    echo = page.locator("#echo")
-    button = echo.get_by_role("button", name="Close from this page")
-    button.focus()
-    page.keyboard.press("Enter")
-    wait_for_state(echo, "closed")
-    assert focused(page) == "BUTTON "
-    page.keyboard.press("Enter")
-    lines(echo, "error").filter(has_text="Not connected").wait_for()
-
-
-def focused(page: Page) -> object:
-    return page.evaluate("`${document.activeElement.tagName} ${document.activeElement.name}`")
-
-
-def test_screen_reader_finds_names_and_news(page: Page) -> None:
-    for name in ("Echo", "Chat"):
-        panel = page.get_by_role("region", name=name, exact=True)
-        assert panel.get_by_role("status", name=f"{name} connection").count() == 1
-        assert panel.get_by_role("log", name=f"{name} messages").count() == 1
-    unnamed = page.evaluate(
-        "Array.from(document.querySelectorAll('input, select, button'))"
-        ".filter((control) => !(control.textContent.trim() || control.labels?.length)).length"
-    )
-    assert unnamed == 0
-    assert page.evaluate("document.documentElement.lang") == "en"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(page: Page, scheme: str) -> None:
-    """WCAG 2.2, 1.4.3: a contrast of at least 4.5."""
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    names = sorted({name for pair in TEXT_COLOURS for name in pair})
-    values = page.evaluate(
-        "(names) => names.map((name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name))",
-        names,
-    )
-    luminances = dict(zip(names, map(luminance, values), strict=True))
-    contrasts = {pair: contrast(luminances[pair[0]], luminances[pair[1]]) for pair in TEXT_COLOURS}
-    assert {pair: value for pair, value in contrasts.items() if value < 4.5} == {}
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance of a colour like #0b6b74."""
-    channels = [value / 255 for value in bytes.fromhex(colour.strip().removeprefix("#"))]
-    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: float, other: float) -> float:
-    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
-
-
-@pytest.mark.parametrize("width", [320, 390, 1280])
-def test_page_fits_every_width(page: Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    say(page.locator("#echo"), "Message", 300 * "x")
-    lines(page.locator("#echo"), "received").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert demo.url in asked
+    assert [url for url in asked if not url.startswith(demo.url)] == []
