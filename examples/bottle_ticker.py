@@ -1,6 +1,7 @@
 """A Bottle app: a page with a clock that the server keeps going, and how many people look at it.
 
-Run: python examples/bottle_ticker.py [PORT]
+Run: python examples/bottle_ticker.py [PORT]    (needs Bottle)
+Try: open the page in two windows, and press Faster in one of them.
 """
 
 from __future__ import annotations

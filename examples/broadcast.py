@@ -1,6 +1,7 @@
 """A WebSocket server that sends what one client says to all; a client that is slow to read delays no other.
 
 Run: python examples/broadcast.py [PORT]
+Try: python -m syncws connect ws://127.0.0.1:8765/ in two terminals; stop one with Ctrl-Z, and the other goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def serve(ws: syncws.WebSocket) -> None:
 
 
 def main(port: int) -> None:
-    with syncws.WebSocketServer(("127.0.0.1", port), serve) as server:
+    with syncws.WebSocketServer(("127.0.0.1", port), serve) as server, contextlib.suppress(KeyboardInterrupt):
         host, port = server.server_address[:2]
         print(f"listening on ws://{host}:{port}/", flush=True)
         server.serve_forever()

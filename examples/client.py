@@ -1,6 +1,7 @@
 """A client: sends each word given, prints each answer.
 
 Run: python examples/client.py ws://127.0.0.1:8765/ hello world
+Try: it with echo_server.py, and with that stopped; with a path that is no WebSocket.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ def main(uri: str, words: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1], sys.argv[2:])
-    except syncws.HandshakeError as error:
-        sys.exit(f"no connection: {error}")
     except syncws.ConnectionClosed as closed:
         sys.exit(f"the server ended it: {closed}")
+    except TimeoutError:
+        sys.exit("the server does not answer")
+    except (syncws.HandshakeError, OSError) as error:
+        sys.exit(f"no connection: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,30 +1,22 @@
 """The cookie of a login says who speaks. It is checked before the WebSocket is opened, and so is the page's origin.
 
-Run: python examples/cookie_auth.py [PORT]
-or:  flask --app examples/cookie_auth.py run
+Run: python examples/cookie_auth.py [PORT]    (needs Flask)
+Try: log in as ann with "correct horse". Delete the cookie and reload: the WebSocket is refused with 401.
 
-A browser sends the cookies of a site with every WebSocket that *any* page opens to it. So a cookie says who sits in
-front of the browser, and not that the page is ours: a page of an attacker could speak in the user's name (cross-site
-WebSocket hijacking). The ``Origin`` field says whose page it is, and a page cannot forge it. syncws refuses pages of
-another origin with 403 before anything else; nothing has to be switched on. If pages of other sites of yours are to
-connect, name them: ``options={"origins": ["same", "https://www.example.com"]}``. ``SameSite=Lax`` on the cookie is a
-second lock on the same door.
-
-Flask signs the session's cookie, and compares the signature in constant time. Who has the secret key can be anybody.
+A browser sends the cookies of a site with every WebSocket that *any* page opens to it: a page of an attacker could
+speak in the user's name (cross-site WebSocket hijacking). The ``Origin`` field says whose page it is, and no page can
+forge it. syncws refuses those of another origin with 403; nothing has to be switched on. For pages of other sites of
+yours: ``options={"origins": ["same", "https://www.example.com"]}``. ``SameSite=Lax`` is a second lock on the door.
 """
 
-from __future__ import annotations
-
+import contextlib
 import functools
 import hashlib
 import hmac
 import secrets
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from flask import Flask, abort, redirect, request, session
-from werkzeug.wrappers import Response
 
 import syncws
 from syncws.flask import Sock
@@ -36,7 +28,7 @@ PAGE = """<!DOCTYPE html><title>Account</title>
 """
 
 app = Flask(__name__)
-app.secret_key = secrets.token_bytes(32)  # of this process; from the configuration if the sessions are to outlive it
+app.secret_key = secrets.token_bytes(32)  # signs the session's cookie; from the configuration if it is to outlive us
 app.config.update(SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)  # and SESSION_COOKIE_SECURE over TLS
 sock = Sock(app)
 
@@ -49,21 +41,21 @@ PASSWORDS = {"ann": digest("correct horse")}
 NOBODY = digest(secrets.token_hex())
 
 
-def login_required(view: Callable[..., Any]) -> Callable[..., Any]:
+def login_required(view):
     @functools.wraps(view)
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def checked(*args, **kwargs):
         return view(*args, **kwargs) if session.get("user") in PASSWORDS else abort(401)
 
     return checked
 
 
 @app.get("/")
-def index() -> str:
+def index():
     return PAGE
 
 
 @app.post("/login")
-def login() -> Response:
+def login():
     user = request.form["user"]
     # The work and the comparison are the same for users that there are not: how long it takes tells nothing.
     if not hmac.compare_digest(PASSWORDS.get(user, NOBODY), digest(request.form["password"])):
@@ -81,12 +73,8 @@ def account(ws: syncws.WebSocket) -> None:
         ws.send(message)
 
 
-def main(port: int) -> None:
-    with syncws.WSGIServer(("127.0.0.1", port), app) as server:
-        host, port = server.server_address[:2]
-        print(f"listening on http://{host}:{port}/", flush=True)
-        server.serve_forever()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 8000)
+    address = ("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 8000)
+    with syncws.WSGIServer(address, app) as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"listening on http://127.0.0.1:{server.server_address[1]}/", flush=True)
+        server.serve_forever()

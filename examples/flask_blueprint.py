@@ -1,11 +1,13 @@
 """A Flask app in the usual parts: a blueprint with a WebSocket, and a factory. Its check runs before the 101.
 
-Run: python examples/flask_blueprint.py [PORT]
+Run: python examples/flask_blueprint.py [PORT]    (needs Flask)
 or:  gunicorn -k gthread "examples.flask_blueprint:create_app()"
+Try: python -m syncws connect "ws://127.0.0.1:8000/stock/prices/EUR?key=secret"; without the key it is refused with 401.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import sqlite3
@@ -56,7 +58,7 @@ def create_app() -> Flask:
 
 
 def main(port: int) -> None:
-    with syncws.WSGIServer(("127.0.0.1", port), create_app()) as server:
+    with syncws.WSGIServer(("127.0.0.1", port), create_app()) as server, contextlib.suppress(KeyboardInterrupt):
         host, port = server.server_address[:2]
         print(f"listening on http://{host}:{port}/", flush=True)
         server.serve_forever()

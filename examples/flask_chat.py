@@ -1,18 +1,15 @@
 """A chat in Flask. The session says who speaks; without a name in it there is no WebSocket.
 
-Run: python examples/flask_chat.py [PORT]
+Run: python examples/flask_chat.py [PORT]    (needs Flask)
 or:  flask --app examples/flask_chat.py run
+Try: join as ann; join as bob in a private window, which has cookies of its own.
 """
-
-from __future__ import annotations
 
 import contextlib
 import functools
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
 
 from flask import Flask, abort, render_template_string, request, session
 
@@ -37,9 +34,9 @@ lock = threading.Lock()  # guards the next one
 rooms: defaultdict[str, set[syncws.WebSocket]] = defaultdict(set)
 
 
-def login_required(view: Callable[..., Any]) -> Callable[..., Any]:
+def login_required(view):
     @functools.wraps(view)
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def checked(*args, **kwargs):
         return view(*args, **kwargs) if "name" in session else abort(401)
 
     return checked
@@ -67,10 +64,12 @@ def chat(ws: syncws.WebSocket, room: str) -> None:
     finally:
         with lock:
             rooms[room].discard(ws)
+            if not rooms[room]:
+                del rooms[room]
 
 
 def main(port: int) -> None:
-    with syncws.WSGIServer(("127.0.0.1", port), app) as server:
+    with syncws.WSGIServer(("127.0.0.1", port), app) as server, contextlib.suppress(KeyboardInterrupt):
         host, port = server.server_address[:2]
         print(f"listening on http://{host}:{port}/", flush=True)
         server.serve_forever()

@@ -1,9 +1,10 @@
 """A gevent.pywsgi server whose app has a WebSocket at /time, and a page that shows what comes from it.
 
+Run: python examples/gevent_pywsgi.py [PORT]    (needs gevent)
+Try: the page, in as many windows as you like.
+
 One greenlet serves one connection. Nothing is monkey-patched here; an app that uses blocking libraries has to call
 gevent.monkey.patch_all() before it imports them.
-
-Run: python examples/gevent_pywsgi.py [PORT]
 """
 
 from __future__ import annotations

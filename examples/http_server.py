@@ -1,10 +1,12 @@
 """The standard library's http.server with a WebSocket at /clock that tells the time once a second.
 
 Run: python examples/http_server.py [PORT]
+Try: python -m syncws connect ws://127.0.0.1:8000/clock; any other path gets the error of an HTTP server.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main(port: int) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server, contextlib.suppress(KeyboardInterrupt):
         host, port = server.server_address[:2]
         print(f"listening on ws://{host}:{port}/clock", flush=True)
         server.serve_forever()

@@ -1,10 +1,12 @@
 """The same echo without a server class: sockets and threads of our own, and syncws.accept() for the handshake.
 
 Run: python examples/plain_socket.py [PORT]
+Try: python -m syncws connect ws://127.0.0.1:8765/; curl http://127.0.0.1:8765/ is refused with 426.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -27,7 +29,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def main(port: int) -> None:
-    with socket.create_server(("127.0.0.1", port)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener, contextlib.suppress(KeyboardInterrupt):
         host, port = listener.getsockname()
         print(f"listening on ws://{host}:{port}/", flush=True)
         while True:

@@ -1,11 +1,12 @@
 """An echo server, and its metrics for Prometheus on a port of their own, which only this machine can reach.
 
-Run: python examples/prometheus_metrics.py [port [port of the metrics]]
-Then: curl http://127.0.0.1:9000/metrics
+Run: python examples/prometheus_metrics.py [PORT [PORT OF THE METRICS]]
+Try: python -m syncws connect ws://127.0.0.1:8000/, and meanwhile curl http://127.0.0.1:9000/metrics
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 
@@ -27,7 +28,7 @@ def main(port: int = 8000, metrics_port: int = 9000) -> None:
     print(f"ws://127.0.0.1:{server.server_address[1]}", flush=True)
     print(f"http://127.0.0.1:{metrics.server_address[1]}/metrics", flush=True)
     threading.Thread(target=metrics.serve_forever, daemon=True).start()
-    with server:
+    with server, metrics, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
 
 

@@ -1,34 +1,23 @@
 """A token says who speaks: in the first message, or as a subprotocol, which a page can send before that.
 
 Run: python examples/token_auth.py [PORT]
+Try: python -m syncws connect ws://127.0.0.1:8000/first, and as the first line the token that the server prints;
+     then ws://127.0.0.1:8000/offered with --subprotocol notes --subprotocol token.TOKEN
 
-A program that is no browser had better send ``Authorization: Bearer ...``; a page cannot, as its WebSocket has no
-header fields to choose. What it can choose:
-
-``/first``
-    The first message is the token. Until it has come, the connection is a stranger's: it has a deadline, and a limit on
-    its size, and nothing is sent.
-``/offered``
-    The page offers two subprotocols, ``notes`` and ``token.`` with the token. It is checked before the connection is
-    opened, and a wrong one is answered with 401.
-
-A token in the query of the URI works too, and ends in the log of every proxy on the way: there it should be good for
-one connection, within seconds. Over plain ``ws://`` each of them can be read on the way; use ``wss://``.
+A program that is no browser had better send ``Authorization: Bearer ...``; a page cannot choose its header fields. What
+it can choose: ``/first``: the first message is the token. Until it has come, the connection is a stranger's: it has a
+deadline and a limit on its size, and is told nothing. ``/offered``: the page offers two subprotocols, ``notes`` and
+``token.`` with the token, and a wrong one is answered with 401. A token in the query of the URI works too, and ends in
+the log of every proxy: it should be good for one connection, within seconds. Over plain ``ws://`` all can be read.
 """
 
-from __future__ import annotations
-
+import contextlib
 import hashlib
 import hmac
 import secrets
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import syncws
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment  # in the standard library from Python 3.11 on
 
 PROTOCOL = "notes"
 KEY = secrets.token_bytes(32)  # of this process; several of them share one, from their configuration
@@ -46,7 +35,7 @@ def user_of(token: str) -> str | None:
     return user if user and hmac.compare_digest(token_for(user).encode(), token.encode()) else None
 
 
-def offered_token(environ: WSGIEnvironment) -> str:
+def offered_token(environ: dict) -> str:
     offers = [offer.strip() for offer in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
     return next((offer.removeprefix("token.") for offer in offers if offer.startswith("token.")), "")
 
@@ -57,7 +46,7 @@ def take_notes(ws: syncws.WebSocket, user: str) -> None:
         ws.send(f"{user} has {number} notes")
 
 
-def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def app(environ: dict, start_response):
     if environ["PATH_INFO"] == "/first":
         # A stranger may not send more than a token; notes are no longer.
         with syncws.upgrade(environ, max_message_size=1024, max_age=3600) as ws:
@@ -83,12 +72,8 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     return []
 
 
-def main(port: int) -> None:
-    with syncws.WSGIServer(("127.0.0.1", port), app) as server:
-        host, port = server.server_address[:2]
-        print(f"listening on ws://{host}:{port}/ for {token_for('ann')}", flush=True)
-        server.serve_forever()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 8000)
+    address = ("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 8000)
+    with syncws.WSGIServer(address, app) as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"listening on ws://127.0.0.1:{server.server_address[1]}/ for {token_for('ann')}", flush=True)
+        server.serve_forever()

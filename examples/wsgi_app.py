@@ -2,10 +2,12 @@
 
 Run: python examples/wsgi_app.py [PORT]
 or:  python -m syncws serve examples.wsgi_app:app
+Try: the page, and then the same in any other WSGI server that hands out its socket, such as gunicorn -k gthread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -41,7 +43,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 def main(port: int) -> None:
-    with syncws.WSGIServer(("127.0.0.1", port), app) as server:
+    with syncws.WSGIServer(("127.0.0.1", port), app) as server, contextlib.suppress(KeyboardInterrupt):
         host, port = server.server_address[:2]
         print(f"listening on http://{host}:{port}/", flush=True)
         server.serve_forever()
