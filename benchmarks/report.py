@@ -13,6 +13,7 @@ fastest.
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -66,8 +67,10 @@ def plot(results: Results, cells: list[str] | None = None) -> str:
         parts += _panel(results, cell, bars, top)
         words.append(f"{cell}: " + ", ".join(f"{_name(results, bar.peer)} {bar.median:.0f}" for bar in bars) + ".")
         top += _HEAD + _PITCH * len(bars) + _GAP
-    parts.append(f'<text class="soft small" x="{_MARGIN}" y="{top + 8}">{escape(_small_print(results))}</text>')
-    height = top + _MARGIN
+    for line in _small_print(results):
+        parts.append(f'<text class="soft small" x="{_MARGIN}" y="{top + 8}">{escape(line)}</text>')
+        top += 16
+    height = top + _MARGIN // 2
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}"'
@@ -97,18 +100,18 @@ def table(results: Results) -> str:
         ".. image:: /images/performance.svg",
         f"    :alt: Messages per second of each server; the table has the numbers. {next(iter(cells))}: {best}.",
         "",
-        ".. list-table:: Messages per second",
+        ".. list-table:: Messages per second; 64 × 32 B are 64 connections, each with messages of 32 bytes",
         "    :header-rows: 1",
         "    :stub-columns: 1",
         "",
-        *_row(["Server", "Connections are", "Frames in", *cells]),
+        *_row(["Server", "Frames in", *(re.sub(" connections? x ", " × ", cell) for cell in cells)]),
     ]
     for peer, about in results["peers"].items():
         rates = [_number(statistics.median(cells[cell][peer])) if peer in cells[cell] else "" for cell in cells]
-        lines += _row([_name(results, peer), about["runs_on"], _frames(about), *rates])
+        lines += _row([f"{_name(results, peer)}, {_kind(about)}", _frames(about), *rates])
     if {"syncws", _BASE} <= set(results["peers"]):
         ratios = [f"{_ratio(rates):.1f}" for rates in cells.values()]
-        lines += _row([f"syncws / {_BASE}", "", "", *ratios])
+        lines += _row([f"syncws / {_BASE}", "", *ratios])
     versions = {name: number for about in results["peers"].values() for name, number in about["versions"].items()}
     lines += ["", "Versions: " + ", ".join(f"{name} {number}" for name, number in sorted(versions.items())) + "."]
     return "\n".join(lines) + "\n"
@@ -139,11 +142,10 @@ def _panel(results: Results, cell: str, bars: list[_Bar], top: int) -> list[str]
         y = top + _HEAD + _PITCH * index
         about = results["peers"][bar.peer]
         kind = "ours" if bar.peer.partition(".")[0] == "syncws" else "theirs" if about["versions"] else "limit"
-        runs_on = about["runs_on"] if about["versions"] else "no protocol"
         end = left + scale * bar.fastest
         lines += [
             f'<text class="{kind}-name" x="{left - 8}" y="{y + 11}" text-anchor="end">{escape(_short(bar.peer))}'
-            f'<tspan class="soft" font-weight="400">, {runs_on}</tspan></text>',
+            f'<tspan class="soft" font-weight="400">, {_kind(about)}</tspan></text>',
             f'<rect class="{kind}" x="{left}" y="{y}" width="{scale * bar.median:.1f}" height="{_BAR}" rx="2"/>',
             f'<path class="spread" d="M{left + scale * bar.slowest:.1f} {y + _BAR / 2}H{end:.1f}"/>',
             f'<text class="soft" x="{end + 6:.1f}" y="{y + 11}">{_number(bar.median)}</text>',
@@ -151,10 +153,13 @@ def _panel(results: Results, cell: str, bars: list[_Bar], top: int) -> list[str]
     return lines
 
 
-def _small_print(results: Results) -> str:
+def _small_print(results: Results) -> list[str]:
     ours = results["peers"].get("syncws")
     about = f"; syncws {ours['versions']['syncws']}, frames in {_frames(ours)}" if ours else ""
-    return f"{results['python']}, {results['system']}{about}. Medians; lines from the slowest to the fastest round."
+    return [
+        f"{results['python']}, {results['system']}{about}.",
+        f"Medians of {results['rounds']} rounds; the lines go from the slowest round to the fastest.",
+    ]
 
 
 def _short(peer: str) -> str:
@@ -166,6 +171,11 @@ def _name(results: Results, peer: str) -> str:
     """Return how a server is called in a sentence, with its version."""
     versions = list(results["peers"][peer]["versions"].values())
     return " ".join([_short(peer), *versions[:1]])
+
+
+def _kind(about: dict[str, Any]) -> str:
+    """Return what a connection is; what no package is, speaks no protocol either."""
+    return str(about["runs_on"]) if about["versions"] else "no protocol"
 
 
 def _frames(about: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ RESULTS = {
             "websockets, uvloop": [0.0, 0.0, 0.0],
             "raw threads": [43210.0, 54321.0, 65432.0],
         },
-        "large": {"syncws": [1.0], "websockets.sync": [2.0], "websockets, uvloop": [0.0]},
+        "2 connections x large": {"syncws": [1.0], "websockets.sync": [2.0], "websockets, uvloop": [0.0]},
     },
 }
 
@@ -96,12 +96,12 @@ def test_plot_has_bars_of_medians_from_the_fastest_to_the_slowest() -> None:
         *("syncws, threads", "204"),
         *("websockets.sync, threads", "100"),
         *("websockets, uvloop", "0"),
-        "large – messages per second",
+        "2 connections x large – messages per second",
         *("websockets.sync, threads", "2"),
         *("syncws, threads", "1"),
         *("websockets, uvloop", "0"),
-        "CPython 3.11.0, Linux on x86_64, 2 cores; syncws 1.2, frames in plain Python. "
-        "Medians; lines from the slowest to the fastest round.",
+        "CPython 3.11.0, Linux on x86_64, 2 cores; syncws 1.2, frames in plain Python.",
+        "Medians of 3 rounds; the lines go from the slowest round to the fastest.",
     ]
     bars = [(rect.get("class"), float(rect.get("width", ""))) for rect in svg.iter(f"{SVG}rect")][1:]
     assert [kind for kind, _ in bars] == ["limit", "ours", "theirs", "theirs", "theirs", "ours", "theirs"]
@@ -113,13 +113,11 @@ def test_plot_has_bars_of_medians_from_the_fastest_to_the_slowest() -> None:
 
 def test_plot_of_some_cells_and_without_us() -> None:
     results = copy.deepcopy(RESULTS)
-    del results["peers"]["syncws"], results["cells"]["large"]["syncws"]  # type: ignore[attr-defined]
-    found = texts(ET.fromstring(report.plot(results, ["large"])))
-    assert found[0] == "large – messages per second"
-    assert (
-        found[-1] == "CPython 3.11.0, Linux on x86_64, 2 cores. Medians; lines from the slowest to the fastest round."
-    )
-    assert len(found) == 6
+    del results["peers"]["syncws"], results["cells"]["2 connections x large"]["syncws"]  # type: ignore[attr-defined]
+    found = texts(ET.fromstring(report.plot(results, ["2 connections x large"])))
+    assert found[0] == "2 connections x large – messages per second"
+    assert found[-2] == "CPython 3.11.0, Linux on x86_64, 2 cores."
+    assert len(found) == 7
 
 
 def test_table() -> None:
@@ -128,12 +126,12 @@ def test_table() -> None:
     rows = [re.split(r"\n +- ?", row.strip()) for row in text.partition("stub-columns")[2].split("* -")[1:]]
     rows[-1] = [cell.partition("\n")[0] for cell in rows[-1]]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["Server", "Connections are", "Frames in", "many & small", "large"],
-        ["syncws 1.2", "threads", "plain Python", "204", "1"],
-        ["websockets.sync 17.4", "threads", "compiled code", "100", "2"],
-        ["websockets 17.4", "uvloop", "compiled code", "0", "0"],
-        ["raw threads", "threads", "none", "54\u202f300", ""],
-        ["syncws / websockets.sync", "", "", "2.0", "0.5"],
+        ["Server", "Frames in", "many & small", "2 × large"],
+        ["syncws 1.2, threads", "plain Python", "204", "1"],
+        ["websockets.sync 17.4, threads", "compiled code", "100", "2"],
+        ["websockets 17.4, uvloop", "compiled code", "0", "0"],
+        ["raw threads, no protocol", "none", "54\u202f300", ""],
+        ["syncws / websockets.sync", "", "2.0", "0.5"],
     ]
     assert text.endswith("\nVersions: syncws 1.2, uvloop 1, websockets 17.4.\n")
 
