@@ -46,7 +46,7 @@ class _Side:
 
     :ivar offset: how many bytes have been read.
     :ivar head: the bytes of a head that is arriving.
-    :ivar tried: so many of them are known not to be a whole one.
+    :ivar tried: so many of them are whole lines, and no whole head.
     :ivar body: the body that is arriving.
     :ivar frames: what reads the frames, once the connection is open.
     :ivar held: what waits for the other side's answer; ``None``: nothing has to wait.
@@ -169,7 +169,7 @@ class Connection:
             try:
                 items = self._on_head(side, time, bytes(side.head))
             except NeedMore:
-                side.tried = size
+                side.tried = size if data[position] == 10 else side.tried
                 continue
             except BadRequest as error:
                 return position + 1, [self._broken_head(side, time, error)]

@@ -46,20 +46,21 @@ _RESPONSE_NOTES = {
     "sec-websocket-extensions": ("the extensions in use from here on", "RFC 6455, 9.1"),
     "sec-websocket-version": ("the versions that the server speaks", "RFC 6455, 4.4"),
 }
-# What the message of a check names, and where the byte is that it means.
-_NAMES = (
-    "Sec-WebSocket-Version",
-    "Sec-WebSocket-Key",
-    "Sec-WebSocket-Accept",
-    "Sec-WebSocket-Protocol",
-    "Sec-WebSocket-Extensions",
-    "Transfer-Encoding",
-    "Content-Length",
-    "Upgrade must",
-    "Connection must",
-    "Origin",
-    "Host",
-)
+# What the message of a check begins with, if it is about the first line; and what it names, if it is about a field.
+_LINES = ("method ", "request line ", "CONNECT ")
+_NAMES = {
+    "Sec-WebSocket-Version": "Sec-WebSocket-Version",
+    "Sec-WebSocket-Key": "Sec-WebSocket-Key",
+    "Sec-WebSocket-Accept": "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Protocol": "Sec-WebSocket-Protocol",
+    "chose subprotocol": "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions": "Sec-WebSocket-Extensions",
+    "Transfer-Encoding": "Transfer-Encoding",
+    "transfer coding": "Transfer-Encoding",
+    "Upgrade must": "Upgrade",
+    "Connection must": "Connection",
+    "Host": "Host",
+}
 
 
 class NeedMore(Exception):
@@ -155,22 +156,17 @@ def fields_of(headers: Headers, *, response: bool) -> tuple[Field, ...]:
 
 def place_of(data: bytes, message: str) -> int:
     """Return which byte of a head an error means: the value that it names, or else where the missing field would be."""
-    if message.startswith("method "):
+    if message.startswith(_LINES):
         return 0
     if message.startswith("HTTP/"):
         return data.index(b"HTTP/")
     if message.startswith("request target "):
         return data.index(b" ") + 1
-    lines = data.split(b"\r\n")
-    for named in _NAMES:
-        if named not in message:
-            continue
-        name = named.split()[0].lower().encode()
-        position = 0
-        for line in lines:
-            if line.lower().startswith(name + b":"):
-                value = line[len(name) + 1 :]
-                return position + len(line) - len(value.lstrip(b" \t"))
-            position += len(line) + 2
-        break
+    field = next((field for named, field in _NAMES.items() if named in message), "")
+    position = 0
+    for line in data.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if field and colon and name.lower() == field.lower().encode():
+            return position + len(line) - len(value.lstrip(b" \t"))
+        position += len(line) + 2
     return len(data) - 2  # the empty line
