@@ -11,6 +11,7 @@ import json
 import random
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import syncws
@@ -41,8 +42,8 @@ ws.onmessage = event => {
 def trade_for_ever(server: syncws.WSGIServer) -> None:
     prices = {"BONDS": 51.20, "METALS": 118.75, "WORLD": 94.10}
     volumes = dict.fromkeys(prices, 0)
-    never = threading.Event()
-    while not never.wait(0.2):
+    while True:
+        time.sleep(0.2)
         fund = random.choice(list(prices))
         prices[fund] = round(max(1, prices[fund] * random.gauss(1, 0.002)), 2)
         volumes[fund] += random.randrange(100, 10_000, 100)

@@ -59,8 +59,8 @@ def chat(ws: syncws.WebSocket, room: str) -> None:
             with lock:
                 everybody = list(rooms[room])
             for other in everybody:
-                with contextlib.suppress(syncws.ConnectionClosed, TimeoutError):
-                    other.send(f"{session['name']}: {message!s}")
+                with contextlib.suppress(syncws.ConnectionClosed):  # gone, or too slow; its own thread takes it out
+                    other.send(f"{session['name']}: {message!s}", wait=False)
     finally:
         with lock:
             rooms[room].discard(ws)

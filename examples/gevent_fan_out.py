@@ -56,9 +56,9 @@ def main(port: int) -> None:
     options = {"backlog_policy": "drop-oldest", "max_backlog": 65536, "max_connections": 10_000}
     with WebSocketServer(("127.0.0.1", port), serve, **options) as server:
         host, port = server.server_address[:2]
-        print(f"listening on ws://{host}:{port}/", flush=True)
         # Not KeyboardInterrupt, which would be raised in the greenlet that happens to run.
         gevent.signal_handler(signal.SIGINT, server.shutdown)
+        print(f"listening on ws://{host}:{port}/", flush=True)
         server.serve_forever()
 
 

@@ -45,9 +45,9 @@ def app(environ, start_response):
 def main(port: int) -> None:
     server = pywsgi.WSGIServer(("127.0.0.1", port), app, handler_class=WebSocketHandler)
     server.start()
-    print(f"listening on http://127.0.0.1:{server.server_port}/", flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, server.stop, timeout=5)
+    print(f"listening on http://127.0.0.1:{server.server_port}/", flush=True)
     server.serve_forever()
 
 

@@ -33,8 +33,7 @@ def open_websocket(stream) -> bool:
 
 
 def read_frame(stream) -> tuple[int, bytes]:
-    """Return the first byte of a frame, which has FIN and the opcode, and the payload."""
-    first, second = struct.unpack("!BB", stream.read(2))
+    first, second = struct.unpack("!BB", stream.read(2))  # FIN and the opcode; MASK and the length
     length = second & 0x7F
     if length == 126:
         (length,) = struct.unpack("!H", stream.read(2))
@@ -72,7 +71,8 @@ def serve(connection: socket.socket) -> None:
 def main(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)) as listener, contextlib.suppress(KeyboardInterrupt):
         print(f"listening on ws://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
-        while connection := listener.accept()[0]:
+        while True:
+            connection, _ = listener.accept()
             threading.Thread(target=serve, args=[connection], daemon=True).start()
 
 

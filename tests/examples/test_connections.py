@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -79,6 +80,13 @@ def test_reconnecting_client_comes_back_when_the_server_does() -> None:
                 assert lines_until(process.stdout, "that was all")[-2:] == ["connected", "that was all"]
                 assert process.wait(DEADLINE) == 0, "1000 says that there is nothing to come back for"
                 last.shutdown()
+
+
+def test_reconnecting_client_ends_on_ctrl_c() -> None:
+    with started("reconnecting_client.py", "ws://127.0.0.1:1/") as (process, line):
+        assert "next try in" in line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 130
 
 
 def run_client(uri: str) -> subprocess.CompletedProcess[str]:
