@@ -12,10 +12,13 @@ __all__ = ["parse_hex"]
 # What may stand between bytes, or in front of them, and means nothing.
 _PREFIX = re.compile(r"(?:0[xX]|\\x)(?=[0-9A-Fa-f]{2})")
 _SEPARATORS = re.compile(r"[\s,:;]+")
-_BYTES = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 # The offset in front of a line of a hex dump: xxd and od put a colon behind it, hexdump and Wireshark spaces.
 _OFFSET = re.compile(r"\s*([0-9A-Fa-f]{4,8})(?::|\s{2,})\s*(.*)")
-_MOST_IN_A_LINE = 16  # of a hex dump
+# In such a line, bytes are at most two spaces apart; the characters behind them are farther away, or no hex digits.
+_DUMPED = re.compile(r"\s{0,2}((?:[0-9A-Fa-f]{2})+)(?!\S)")
+_MOST_IN_A_LINE = 16
+# hexdump ends with the size alone.
+_SIZE = re.compile(r"[0-9A-Fa-f]{7,8}")
 _QUOTED = 40
 
 
@@ -29,28 +32,22 @@ def parse_hex(text: str) -> bytes:
     """
     data = bytearray()
     for number, line in enumerate(text.splitlines(), 1):
+        # An offset is the one that it must be: these digits could be bytes as well.
         dumped = _OFFSET.fullmatch(line)
-        # Only the offset that it must be: a line of eight digits could be bytes as well.
-        if dumped is not None and int(dumped[1], 16) == len(data) and _is_bytes(dumped[2]):
+        if dumped is not None and int(dumped[1], 16) == len(data) and _DUMPED.match(dumped[2]):
             data += _dumped(dumped[2])
-        elif dumped is not None and not dumped[2] and int(dumped[1], 16) == len(data):
-            continue  # hexdump ends with the size alone
-        else:
+        elif not (data and _SIZE.fullmatch(line) and int(line, 16) == len(data)):
             data += _plain(line, number)
     return bytes(data)
-
-
-def _is_bytes(rest: str) -> bool:
-    return _BYTES.match(rest) is not None
 
 
 def _dumped(rest: str) -> bytes:
     """Return the bytes of a line of a hex dump, without the characters that it shows behind them."""
     data = b""
-    for token in re.split(r"\s{1,2}(?=\S)", rest.partition("|")[0].rstrip()):
-        if not _BYTES.fullmatch(token) or len(data) + len(token) // 2 > _MOST_IN_A_LINE:
-            break
-        data += bytes.fromhex(token)
+    position = 0
+    while (found := _DUMPED.match(rest, position)) and len(data) + len(found[1]) // 2 <= _MOST_IN_A_LINE:
+        data += bytes.fromhex(found[1])
+        position = found.end()
     return data
 
 
