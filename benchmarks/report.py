@@ -7,7 +7,7 @@ Reads what ``compare.py --json benchmarks/results.json`` has written, and writes
 - ``docs/images/performance-small.svg``: its first part, for the README.
 
 The same results give the same files. Bars are medians; the thin line at a bar goes from the slowest round to the
-fastest.
+fastest. Results of fewer than three rounds are called a trial in all three.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 Results = dict[str, Any]
 
 _BASE = "websockets.sync"
+_TRIAL = "A trial run, too short to mean anything."
+_ENOUGH = 3  # rounds
 _WIDTH, _MARGIN, _LABELS, _NUMBERS = 720, 16, 206, 66  # pixels
 _BAR, _PITCH, _HEAD, _GAP = 14, 21, 34, 14
 # A paper of its own, because the theme of a page can be another than the system's.
@@ -97,6 +99,7 @@ def table(results: Results) -> str:
         f"{results['python']}, {results['system']}, {results['date']}: the medians of {results['rounds']} rounds of "
         f"{results['seconds']:g} seconds.",
         "",
+        *([f".. warning:: {_TRIAL}", ""] if results["rounds"] < _ENOUGH else []),
         ".. image:: /images/performance.svg",
         f"    :alt: Messages per second of each server; the table has the numbers. {next(iter(cells))}: {best}.",
         "",
@@ -158,7 +161,9 @@ def _small_print(results: Results) -> list[str]:
     about = f"; syncws {ours['versions']['syncws']}, frames in {_frames(ours)}" if ours else ""
     return [
         f"{results['python']}, {results['system']}{about}.",
-        f"Medians of {results['rounds']} rounds; the lines go from the slowest round to the fastest.",
+        _TRIAL
+        if results["rounds"] < _ENOUGH
+        else f"Medians of {results['rounds']} rounds; the lines go from the slowest round to the fastest.",
     ]
 
 

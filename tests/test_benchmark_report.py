@@ -136,6 +136,14 @@ def test_table() -> None:
     assert text.endswith("\nVersions: syncws 1.2, uvloop 1, websockets 17.4.\n")
 
 
+def test_results_of_a_smoke_test_are_called_a_trial() -> None:
+    results = {**RESULTS, "rounds": 2}
+    trial = "A trial run, too short to mean anything."
+    assert f".. warning:: {trial}\n" in report.table(results)
+    assert texts(ET.fromstring(report.plot(results)))[-1] == trial
+    assert trial not in report.table(RESULTS) + report.plot(RESULTS)
+
+
 @pytest.mark.parametrize("name", ["syncws", "syncws.gevent", "websockets.sync", "websockets", "aiohttp"])
 def test_peers_send_back_what_they_get(name: str, tmp_path: Path) -> None:
     """Those that the tests need anyway; the others are of the extra ``benchmark``."""

@@ -152,6 +152,16 @@ def test_failure_names_page_and_line(page: Path, code: str, word: str) -> None:
     assert f'File "{page}", line ' in result.stderr
 
 
+def test_session_of_the_interpreter(page: Path) -> None:
+    page.write_text(
+        ".. code-block:: python\n\n    x = 2\n\n>>> y = x\n>>> x + y\n4\n\n.. code-block:: pycon\n\n    >>> y\n    3\n"
+    )
+    command = [sys.executable, str(ROOT / "tests" / "docs_page.py"), str(page)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    assert result.returncode == 1
+    assert "DocTestFailure: <DocTest" in result.stderr and f"from {page}:10" in result.stderr
+
+
 @pytest.mark.parametrize(
     "line",
     [
