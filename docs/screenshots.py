@@ -11,14 +11,10 @@ import contextlib
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
-
-import syncws
-from syncws.demo import DemoApp
 
 IMAGES = Path(__file__).with_name("images")
 LARGEST = 200_000  # bytes: what a reader of README.md should have to load
@@ -32,15 +28,14 @@ PICTURES = [
 
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
-    """Serve the demo in this process, and give its address."""
-    with syncws.WSGIServer(("127.0.0.1", 0), DemoApp()) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    """Run the demo as its users do, and give its address."""
+    command = [sys.executable, "-m", "syncws", "demo", "--port", "0", "--log-level", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
-            yield "http://{}:{}/".format(*server.server_address)
+            yield process.stdout.readline().removeprefix("listening on ").strip()
         finally:
-            server.shutdown()
-            thread.join()
+            process.terminate()
 
 
 def join(page: Page, name: str) -> None:
@@ -52,29 +47,30 @@ def join(page: Page, name: str) -> None:
 def say(page: Page, panel: str, label: str, text: str) -> None:
     section = page.locator(panel)
     section.get_by_label(label, exact=True).fill(text)
-    section.get_by_role("button", name="Send", exact=True).click()
+    section.get_by_label(label, exact=True).press("Enter")
     section.locator(".log p").filter(has_text=text).last.wait_for()
 
 
-def use(page: Page, friend: Page) -> None:
-    """Have a conversation with somebody, and choose the frame that everybody begins with."""
+def talk(page: Page, friend: Page) -> None:
+    """Have a conversation with somebody."""
     join(page, "Ada")
     join(friend, "Grace")
     say(page, "#chat", "Message to everybody", "Good morning, Grace!")
     page.locator("#chat .sent").filter(has_text="Good morning").wait_for()
     say(friend, "#chat", "Message to everybody", "Ada! Do you see the frames?")
     say(page, "#chat", "Message to everybody", "Every single bit.")
+    page.bring_to_front()  # a browser is in no hurry with a tab that nobody sees
     page.locator("#echo").get_by_role("button", name="Ping").click()
     page.locator("#echo").get_by_text("The pong came").wait_for()
     say(page, "#echo", "Message", "Grüße")
     say(page, "#echo", "Message", "Hello")
     page.locator("#echo .received").filter(has_text="Hello").wait_for()
-    page.locator(".frame.client").filter(has_text="Hello").click()
 
 
 def take(browser: Browser, url: str, name: str, width: int, height: int, scheme: str, scale: float) -> Path:
     context = browser.new_context(
-        viewport={"width": width, "height": height},
+        # Small at first: to draw it all after each message takes a processor longer than the message does.
+        viewport={"width": 390, "height": 400},
         color_scheme=scheme,  # type: ignore[arg-type]
         device_scale_factor=scale,
     )
@@ -82,11 +78,13 @@ def take(browser: Browser, url: str, name: str, width: int, height: int, scheme:
     for tab in (page, friend):
         tab.goto(url)
         tab.locator("#echo [data-state=open]").wait_for()
-    use(page, friend)
-    page.bring_to_front()
+    talk(page, friend)
+    page.set_viewport_size({"width": width, "height": height})
+    page.locator(".frame.client").filter(has_text="Hello").click()
     page.locator(".detail").evaluate("(detail) => detail.blur()")
-    if width < 600:
-        page.locator("#inspector").evaluate("(section) => section.scrollIntoView()")
+    page.mouse.move(0, 0)
+    first = "#inspector" if width < 600 else "body"
+    page.locator(first).evaluate("(section) => section.scrollIntoView()")
     path = IMAGES / f"{name}.png"
     page.screenshot(path=path)
     context.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -10,9 +12,8 @@ from commands import DEADLINE, Server, running
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+import syncws
 import syncws.demo.echo
-from syncws.demo import DemoApp
-from syncws.testing import connect as connect_in_process
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,26 @@ def test_echo_pings_when_asked(demo: Server) -> None:
 
 
 def test_echo_says_when_no_pong_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncws.demo.echo, "_PING_TIMEOUT", 0.0)
-    with connect_in_process(DemoApp(), "/echo") as ws:
-        ws.send("/ping")
-        assert ws.receive(timeout=DEADLINE) == "No pong came within 0 s."
+    monkeypatch.setattr(syncws.demo.echo, "_PING_TIMEOUT", 0.01)
+    silent, served = socket.socketpair()
+    with silent, served:
+        silent.sendall(
+            b"GET /echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            b"\x81\x85\x00\x00\x00\x00/ping"
+        )
+        silent.settimeout(DEADLINE)
+        ws = syncws.accept(served)
+        thread = threading.Thread(target=syncws.demo.echo.echo, args=[ws])
+        thread.start()
+        received = b""
+        while b"No pong came within 0.01 s." not in received:
+            more = silent.recv(4096)
+            assert more, received
+            received += more
+        silent.sendall(b"\x88\x80\x00\x00\x00\x00")
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,14 @@ def test_inspector_goes_and_comes_back(app: DemoApp) -> None:
             assert next_item(shown)["text"] == "unseen"
 
 
+def test_inspector_has_nothing_to_say(app: DemoApp) -> None:
+    with inspector(app) as shown:
+        shown.send("anything")
+        shown.ping(timeout=DEADLINE)
+        with echo(app):
+            assert next_item(shown)["kind"] == "request"
+
+
 def test_sessions_are_forgotten(app: DemoApp) -> None:
     with inspector(app), echo(app):
         assert list(app._inspection._sessions) == [SESSION]
