@@ -11,10 +11,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import hashlib
 import importlib
+import io
 import json
 import logging
 import os
+import queue
 import signal
 import ssl
 import sys
@@ -146,6 +149,117 @@ def first_endpoint(page: Page) -> None:
             ws.receive(timeout=DEADLINE)
     page.run(until="origins=")
     page["server"].server_close()
+
+
+@surroundings("docs/tutorial/byte-by-byte.rst")
+def byte_by_byte(page: Page) -> None:
+    page.run()
+    with serving(page["answers"], subprotocols=["lesson"]) as server:
+        view = page["have_a_session"](server.server_address[1])
+    assert '  text, 5 bytes: "Hello"  ' in view
+    assert "PROBLEM" not in view
+
+
+@surroundings("docs/explanation/threads-and-greenlets.rst")
+def threads_and_greenlets(page: Page) -> None:
+    page.run(gevent=importlib.import_module("gevent"), hashlib=hashlib, password=b"secret", salt=b"salt")
+    assert page["digest"] == hashlib.scrypt(b"secret", salt=b"salt", n=2**14, r=8, p=1)
+
+
+@surroundings("docs/explanation/why-blocking.rst")
+def why_blocking(page: Page) -> None:
+    kitchen: queue.SimpleQueue[str] = queue.SimpleQueue()
+    page.run(menu={"soup": "5"}, kitchen=kitchen)
+    with testing.connect_handler(page["order"]) as ws:
+        assert ws.receive(timeout=DEADLINE) == "What would you like?"
+        assert answers(ws, "soup") == "soup is 5. Is that all right?"
+        ws.send("yes")
+        assert kitchen.get(timeout=DEADLINE) == "soup"
+
+
+@surroundings("docs/reference/errors.rst")
+def errors(page: Page) -> None:
+    def ends(ws: syncws.WebSocket) -> None:
+        ws.close(4000, "enough")
+
+    with testing.connect_handler(ends) as ws, contextlib.redirect_stdout(io.StringIO()) as printed:
+        page.run(ws=ws, syncws=syncws)
+    assert printed.getvalue() == "closed by remote with 4000 enough\n"
+
+
+@surroundings("docs/howto/authentication.rst")
+def authentication(page: Page) -> None:
+    bottle = importlib.import_module("bottle")
+    page.run(until="bottle_account")
+    refused(page["bottle_app"], "/account", 401)
+    response = bottle.Response()
+    response.set_cookie("user", "ann", secret=page["SECRET"])
+    cookie = dict(response.headerlist)["Set-Cookie"].partition(";")[0]
+    with testing.connect(page["bottle_app"], "/account", headers={"Cookie": cookie}) as ws:
+        assert ws.receive(timeout=DEADLINE) == "hello ann"
+    page.run(until="def wsgi_app")
+    refused(page["wsgi_app"], "/", 401, headers={"Authorization": "Bearer wrong"})
+    with testing.connect(page["wsgi_app"], headers={"Authorization": f"Bearer {page['TOKENS']['ann']}"}) as ws:
+        assert ws.receive(timeout=DEADLINE) == "hello ann"
+    page.run(until="def handler")
+    with testing.connect_handler(page["handler"]) as ws:
+        assert answers_after(ws, page["TOKENS"]["ann"], "hello") == "hello"
+    with testing.connect_handler(page["handler"]) as ws, pytest.raises(syncws.ConnectionClosed, match="4401"):
+        answers(ws, "wrong")
+    page.run(until="def log_out")
+    with testing.connect_handler(lambda ws: page["serve"](ws, "ann")) as ws:
+        assert answers(ws, "hello") == "hello"
+        page["log_out"]("ann")
+        with pytest.raises(syncws.ConnectionClosed, match="4401: logged out"):
+            ws.receive(timeout=DEADLINE)
+    page.run()  # its own tests
+
+
+def answers_after(ws: syncws.WebSocket, first: str, text: str) -> str | bytes:
+    """Send something that is not answered, and then what is."""
+    ws.send(first)
+    return answers(ws, text)
+
+
+@surroundings("docs/howto/broadcasting.rst")
+def broadcasting(page: Page) -> None:
+    page.run()
+    with serving(page["chat"]) as server:
+        host, port = server.server_address[:2]
+        with contextlib.ExitStack() as stack:
+            members = []
+            for path in ("/news", "/news", "/x"):
+                members.append(stack.enter_context(syncws.connect(f"ws://{host}:{port}{path}")))
+                assert answers(members[-1], "I am here") == "I am here"  # and so is in the room
+            ann, bob, eve = members
+            assert ann.receive(timeout=DEADLINE) == "I am here"  # Bob's
+            assert page["app"].test_client().post("/announce", data="hello").status_code == 204
+            assert ann.receive(timeout=DEADLINE) == bob.receive(timeout=DEADLINE) == "hello"
+            page["tell_everybody"](server, "all")
+            assert [each.receive(timeout=DEADLINE) for each in members] == ["all"] * 3
+            page["deliver"](Redis())
+            assert eve.receive(timeout=DEADLINE) == "by the channel"
+    assert not page["rooms"]._members
+
+
+class Redis:
+    """As much of a client of Redis as the page uses; its channel has one message."""
+
+    def __enter__(self) -> Redis:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def pubsub(self, *, ignore_subscribe_messages: bool) -> Redis:
+        assert ignore_subscribe_messages
+        return self
+
+    def subscribe(self, channel: str) -> None:
+        assert channel == "rooms"
+
+    def listen(self) -> Iterator[dict[str, bytes]]:
+        yield {"data": b'["/x", "by the channel"]'}
 
 
 @surroundings("docs/howto/behind-a-proxy.rst")

@@ -56,7 +56,7 @@ def test_a_problem_is_pointed_at() -> None:
     [
         (frames("server", "8101 c3"), "    byte 3 of what the server has sent: nothing follows it; the other side"),
         (frames("server", "8800 8100"), "    byte 2 of what the server has sent: 0x81\n\n"),
-        (view(chunk("server", "8100"), chunk("server", b""), opened=True), "nothing follows it; the other side sees 100"),
+        (view(chunk("server", "8100"), chunk("server", b""), opened=True), "follows it; the other side sees 1006"),
         (view(chunk("client", b"\x16")), "    byte 0 of what the client has sent: 0x16\n\n"),
         (frames("server", encode_frame(1, b"a" * 20 + b"\xff" + b"b" * 20)), "    … 61 61 61 61 61 61 61 61 ff 62 62"),
         (frames("server", encode_frame(1, b"a" * 2000 + b"\xff")), "byte 2004 of what the server has sent: 0xff;"),

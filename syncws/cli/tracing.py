@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import TextIO
 
@@ -210,11 +210,19 @@ def _name_of(name: str) -> str:
     return "standard input" if name == "-" else name
 
 
-def _writable(name: str) -> TextIO:
+@contextlib.contextmanager
+def _writable(name: str) -> Iterator[TextIO]:
+    """Open a file for what is to be written; each line is in it at once."""
     try:
-        return open(name, "w", encoding="utf-8")
+        file = open(name, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed below
     except OSError as error:
         raise Failure(f"cannot write {name}: {error.strerror or error}", 2) from error
+    try:
+        yield file
+    finally:
+        # What cannot be written has been noticed already.
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def _write(page: TextIO, text: str) -> None:

@@ -55,7 +55,7 @@ class Rewriter:
             if newline:
                 out += self._take_line(bytes(self._line))
                 self._line.clear()
-            elif len(self._line) > _LONGEST_LINE:
+            elif len(self._line) > _LONGEST_LINE or not (self._in_head or _may_begin(self._line)):
                 self._raw = True
         if self._raw:
             out += self.end() + data
@@ -72,7 +72,7 @@ class Rewriter:
         if not self._in_head:
             # Empty lines may stand in front of a request (RFC 9112, 2.2).
             self._in_head = bool(text)
-            self._raw = bool(text) and not line[:1].isupper()
+            self._raw = self._in_head and not _may_begin(line)
             return line
         if not text:
             self._end_head()
@@ -98,3 +98,8 @@ class Rewriter:
         self._raw = is_upgrade_request(RequestHead("GET", "/", "1.1", headers))
         body = Body(headers, until_end=False)
         self._body = None if body.complete else body
+
+
+def _may_begin(line: bytes | bytearray) -> bool:
+    """Whether a line, or the beginning of one, may be that of a request, or an empty one in front of it."""
+    return line[:1].isupper() or line == b"\r"
