@@ -17,7 +17,7 @@ import pytest
 import trustme
 from commands import DEADLINE, Server, run, running, start
 from support import require_module
-from traces import REQUEST, RESPONSE, SESSION
+from traces import REQUEST, RESPONSE, SESSION, tracing
 from wire import wait_until
 
 import syncws
@@ -38,21 +38,6 @@ def talk(url: str, *messages: str) -> None:
         for message in messages:
             ws.send(message)
             assert ws.receive() == message
-
-
-@contextlib.contextmanager
-def tracing(target: str, output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command, with its output in a file; and where it listens."""
-    listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
-    with open(output, "w") as out, open(output.with_suffix(".err"), "w") as err:
-        with start("trace", *listen, *arguments, target, stdin=subprocess.DEVNULL, stdout=out, stderr=err) as process:
-            try:
-                both = (output, output.with_suffix(".err"))
-                wait_until(lambda: any("listening on " in each.read_text() for each in both))
-                text = next(each.read_text() for each in both if "listening on " in each.read_text())
-                yield process, text.partition("listening on ")[2].split()[0]
-            finally:
-                process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

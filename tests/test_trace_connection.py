@@ -172,7 +172,8 @@ def test_plain_http_in_front_of_it() -> None:
     items = view(
         chunk("client", b"\r\n" + request("Content-Length: 5", line="POST / HTTP/1.1") + b"GET /"),
         chunk("server", response(status="100 Continue")),
-        chunk("server", response("Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n")),
+        chunk("server", response("Transfer-Encoding: chunked", body=b"3\r\na")),
+        chunk("server", b"bc\r\n0\r\n\r\n"),
         chunk("client", request(line="HEAD / HTTP/1.1")),
         chunk("server", response("Content-Length: 100")),
         chunk("client", REQUEST),
@@ -207,6 +208,7 @@ def test_another_protocol_is_not_read() -> None:
         (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 102, 622, "more than 100 fields"),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 66000, 16, "head is over 65536 bytes"),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 0, "HTTP"),
+        (b"GET /# HTTP/1.1\r\nHost: a\r\n\r\n", 4, "a fragment"),
     ],
 )
 def test_a_request_that_cannot_be_read(data: bytes, offset: int, message: str) -> None:

@@ -124,11 +124,6 @@ class Content:
         self._decoder: Utf8Decoder | None = None
         self.compressed = False
 
-    @property
-    def is_text(self) -> bool:
-        """Whether the current message is text."""
-        return self._decoder is not None
-
     def begin(self, opcode: int, compressed: bool) -> None:
         """Begin a message."""
         self.compressed = compressed
