@@ -2,9 +2,9 @@
 
 What follows is for libFuzzer, for example ``-max_total_time=600`` or the path of an input to run. Without ``--target``,
 the environment variable FUZZ_SECONDS says how long each target runs (default: 20), and libFuzzer's figures are shown
-in one line each. FUZZ_SEED says where chance begins (default: 1, so that CI does not stop a change for what it has nothing
-to do with; 0: anywhere, to find more). An input that fails is written to the current directory, or to the one that
-FUZZ_ARTIFACTS names; the status is then 1. Without atheris it says so and does nothing, but fails if CI is set.
+in one line each. FUZZ_SEED says where chance begins (default: 1, so that CI does not stop a change for what it has
+nothing to do with; 0: anywhere, to find more). An input that fails is written to the current directory, or to the one
+that FUZZ_ARTIFACTS names; the status is then 1. Without atheris it says so and does nothing, but fails if CI is set.
 """
 
 from __future__ import annotations
