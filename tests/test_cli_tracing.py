@@ -17,7 +17,7 @@ import pytest
 import trustme
 from commands import DEADLINE, Server, run, running, start
 from support import require_module
-from traces import REQUEST, RESPONSE, SESSION
+from traces import REQUEST, RESPONSE, SESSION, tracing
 from wire import wait_until
 
 import syncws
@@ -38,21 +38,6 @@ def talk(url: str, *messages: str) -> None:
         for message in messages:
             ws.send(message)
             assert ws.receive() == message
-
-
-@contextlib.contextmanager
-def tracing(target: str, output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command, with its output in a file; and where it listens."""
-    listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
-    with open(output, "w") as out, open(output.with_suffix(".err"), "w") as err:
-        with start("trace", *listen, *arguments, target, stdin=subprocess.DEVNULL, stdout=out, stderr=err) as process:
-            try:
-                both = (output, output.with_suffix(".err"))
-                wait_until(lambda: any("listening on " in each.read_text() for each in both))
-                text = next(each.read_text() for each in both if "listening on " in each.read_text())
-                yield process, text.partition("listening on ")[2].split()[0]
-            finally:
-                process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -276,6 +261,28 @@ def test_decode_to_a_full_disk() -> None:
     done = run("decode", "--html", "/dev/full", input=HELLO)
     assert done.returncode == 1
     assert done.stderr == "syncws decode: error: cannot write /dev/full: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "message"),
+    [
+        (">/dev/full", 1, "cannot write: No space left on device"),
+        (">&-", 1, "cannot write: Bad file descriptor"),
+        ("<&-", 2, "standard input is closed"),
+    ],
+)
+def test_decode_without_a_place_to_write_or_read(redirection: str, status: int, message: str) -> None:
+    command = f"echo 8100 | {sys.executable} -m syncws decode {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr == f"syncws decode: error: {message}\n"
+
+
+def test_trace_without_a_place_to_write() -> None:
+    for redirection, message in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        command = f"exec {sys.executable} -m syncws trace --listen 127.0.0.1:0 ws://localhost/ {redirection}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=DEADLINE)
+        assert (done.returncode, done.stderr) == (1, f"syncws trace: error: cannot write: {message}\n")
 
 
 def test_decode_for_somebody_who_stops_reading() -> None:

@@ -84,6 +84,10 @@ def test_an_accept_value_that_is_missing() -> None:
     assert "nothing (wrong)" in render_html(view(chunk("client", REQUEST), chunk("server", wrong)))
 
 
+def test_a_request_that_was_written_again() -> None:
+    assert "written again: a web server" in Page(render_html(view(chunk("client", REQUEST, rebuilt=True)))).text
+
+
 def test_peers_cannot_write_html() -> None:
     script = b"<script>alert(1)</script>\"'&"
     request = REQUEST.replace(b"/chat", b"/<b>").replace(b"nonce", script).replace(b"example.com", script)

@@ -17,6 +17,7 @@ from wire import ClientSocket, Running, frame, ws_request
 
 import syncws
 import syncws.gevent
+import syncws.testing
 from syncws.errors import HandshakeError
 from syncws.runtime import THREADS
 from syncws.runtime_gevent import GREENLETS
@@ -296,6 +297,19 @@ def test_in_a_handler_of_http_server(recorder: Recorder) -> None:
         server.shutdown()
     assert kinds(recorder)[:4] == ["request", "response", "text", "text"]
     assert recorder.chunks[0].rebuilt
+
+
+def test_in_process() -> None:
+    client, server = Recorder(), Recorder()
+
+    def traced_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        echo(syncws.upgrade(environ, trace=server))
+        return []
+
+    with syncws.testing.connect(traced_app, "/", trace=client) as ws:
+        ws.send("a")
+        assert ws.receive() == "a"
+    assert kinds(client)[:6] == kinds(server)[:6] == ["request", "response", "text", "text", "close", "close"]
 
 
 def test_on_greenlets() -> None:

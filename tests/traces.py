@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from commands import start
+from wire import wait_until
 
 from syncws.protocol.deflate import Parameters
 from syncws.trace import Annotator, Chunk, Frame, Item, Problem, annotated
 
-__all__ = ["DEFLATE", "KEY", "REQUEST", "RESPONSE", "SESSION", "chunk", "frames", "problem", "the_frame", "view"]
+__all__ = [
+    "DEFLATE",
+    "KEY",
+    "REQUEST",
+    "RESPONSE",
+    "SESSION",
+    "chunk",
+    "frames",
+    "problem",
+    "the_frame",
+    "tracing",
+    "view",
+]
 
 # A recorded session, and what it looks like as text and as JSON lines.
 SESSION = Path(__file__).resolve().parent / "trace"
@@ -58,3 +76,18 @@ def the_frame(items: list[Item]) -> Frame:
     found = [item for item in items if isinstance(item, Frame)]
     assert len(found) == 1, found
     return found[0]
+
+
+@contextlib.contextmanager
+def tracing(target: str, output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command, with its output in a file; and where it listens."""
+    listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
+    with open(output, "w") as out, open(output.with_suffix(".err"), "w") as err:
+        with start("trace", *listen, *arguments, target, stdin=subprocess.DEVNULL, stdout=out, stderr=err) as process:
+            try:
+                both = (output, output.with_suffix(".err"))
+                wait_until(lambda: any("listening on " in each.read_text() for each in both))
+                text = next(each.read_text() for each in both if "listening on " in each.read_text())
+                yield process, text.partition("listening on ")[2].split()[0]
+            finally:
+                process.kill()
