@@ -5,7 +5,7 @@ as it is, so that tracing costs nothing where it is off. What is reported has re
 and bytes that the operating system has taken over. With TLS it is the plain text. No bytes, ``b""``, mean that a side
 has ended its direction, or that the connection is lost; each side ends once.
 
-An answer is never reported before what it answers: what is sent is reported before anything that is received later.
+What is sent is reported before anything that is received later, so that an answer comes behind what it answers.
 
 A tracer must not wait for the network or for another thread. If it raises, that is logged once and this connection is
 traced no further; it goes on as if nothing had happened.
@@ -86,6 +86,8 @@ class TracedTransport:
         self.runtime: Runtime = transport.runtime
         self._order = transport.runtime.rlock()  # a signal handler may send while it has interrupted a report
         self._ended: set[Sender] = set()  # guarded by _order, and so is _report
+        # What a write that has to wait is about to send, and how much had been sent before that.
+        self._unreported: tuple[memoryview, int] | None = None
         self._report: Report | None = None
         with self._watched():
             self._report = tracer.attach()
@@ -129,11 +131,13 @@ class TracedTransport:
         rest = rest[self.try_send(rest) :]
         if not rest:
             return
-        before = self._inner.sent
+        self._unreported = (rest, self._inner.sent)
         try:
             self._inner.send_all(rest, deadline)
         finally:
-            self._passed(self._ours, bytes(rest[: self._inner.sent - before]))
+            with self._in_order():
+                self._catch_up()
+                self._unreported = None
 
     def try_send(self, data: bytes | memoryview) -> int:
         with self._in_order():
@@ -168,7 +172,18 @@ class TracedTransport:
             with self._in_order():
                 self._call(sender, data, rebuilt=rebuilt)
 
+    def _catch_up(self) -> None:
+        """Report what a write that has to wait has sent so far."""
+        if self._unreported is not None:
+            rest, before = self._unreported
+            sent = self._inner.sent - before
+            self._unreported = (rest[sent:], before + sent)
+            if sent:
+                self._call(self._ours, bytes(rest[:sent]), rebuilt=False)
+
     def _call(self, sender: Sender, data: bytes, *, rebuilt: bool) -> None:
+        if sender == self._theirs:
+            self._catch_up()
         if self._report is not None:
             with self._watched():
                 self._report(sender, data, rebuilt=rebuilt)
