@@ -14,13 +14,14 @@ traced no further; it goes on as if nothing had happened.
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 from .logs import get_logger
 from .runtime import Runtime
-from .transport import Transport
+from .transport import Transport, remaining
 
 __all__ = ["Report", "Sender", "TracedTransport", "Tracer", "check_tracer", "traced"]
 
@@ -86,8 +87,6 @@ class TracedTransport:
         self.runtime: Runtime = transport.runtime
         self._order = transport.runtime.rlock()  # a signal handler may send while it has interrupted a report
         self._ended: set[Sender] = set()  # guarded by _order, and so is _report
-        # What a write that has to wait is about to send, and how much had been sent before that.
-        self._unreported: tuple[memoryview, int] | None = None
         self._report: Report | None = None
         with self._watched():
             self._report = tracer.attach()
@@ -124,20 +123,18 @@ class TracedTransport:
         return data
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
-        # Most of the time all of it can be sent at once, and is reported before an answer can arrive.
         if (pause := self.pause) is not None:
             pause()
+        # Not the other one's: what it has sent could be answered before it is reported.
         rest = memoryview(data)
-        rest = rest[self.try_send(rest) :]
-        if not rest:
-            return
-        self._unreported = (rest, self._inner.sent)
-        try:
-            self._inner.send_all(rest, deadline)
-        finally:
-            with self._in_order():
-                self._catch_up()
-                self._unreported = None
+        while rest and (rest := rest[self.try_send(rest) :]):
+            self._wait_for_room(deadline)
+
+    def _wait_for_room(self, deadline: float | None) -> None:
+        with self.runtime.selector() as selector:
+            selector.register(self.sock, selectors.EVENT_WRITE)
+            if not selector.select(remaining(deadline)):
+                raise TimeoutError("timed out")
 
     def try_send(self, data: bytes | memoryview) -> int:
         with self._in_order():
@@ -172,18 +169,7 @@ class TracedTransport:
             with self._in_order():
                 self._call(sender, data, rebuilt=rebuilt)
 
-    def _catch_up(self) -> None:
-        """Report what a write that has to wait has sent so far."""
-        if self._unreported is not None:
-            rest, before = self._unreported
-            sent = self._inner.sent - before
-            self._unreported = (rest[sent:], before + sent)
-            if sent:
-                self._call(self._ours, bytes(rest[:sent]), rebuilt=False)
-
     def _call(self, sender: Sender, data: bytes, *, rebuilt: bool) -> None:
-        if sender == self._theirs:
-            self._catch_up()
         if self._report is not None:
             with self._watched():
                 self._report(sender, data, rebuilt=rebuilt)
