@@ -154,6 +154,7 @@ _ELSEWHERE = {
     "echo",
     "flask",
     "git",
+    "grep",
     "haproxy",
     "head",
     "journalctl",

@@ -564,6 +564,24 @@ def tls(page: Page) -> None:
         assert ws.receive(timeout=DEADLINE) == b"hello"
 
 
+@surroundings("docs/howto/wire-view.rst")
+def wire_view(page: Page) -> None:
+    with serving(echo) as server, contextlib.redirect_stdout(io.StringIO()) as printed:
+        page.ports[8765] = server.server_address[1]
+        page.run(until="render_text(syncws.trace.annotated")
+        page.run(until="write_recording")
+    assert 'client ← server  text, 5 bytes: "Hello"  ' in printed.getvalue()
+    with open("session.jsonl") as file:
+        assert list(page["syncws"].trace.read_recording(file)) == page["recorder"].chunks
+    page.ports.clear()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        page.run(until="Recorder(show)", handler=echo)
+        page["server"].server_close()
+        for chunk in page["recorder"].chunks:
+            page["show"](chunk)
+    assert 'client → server  text, 5 bytes: "Hello"  ' in printed.getvalue()
+
+
 @surroundings("docs/howto/wsgi-app.rst")
 def wsgi_app(page: Page) -> None:
     page.run(until="hand_over", syncws=syncws, chat=greet)

@@ -55,6 +55,14 @@ def test_the_handshake_of_the_standard() -> None:
     assert all(field.note for field in (*asked.fields, *answered.fields))
 
 
+def test_a_key_that_is_not_ascii() -> None:
+    broken = REQUEST.replace(b"nonce", b"\xe9").replace(KEY.encode(), b"\xe9")
+    items = view(chunk("client", broken), chunk("server", RESPONSE))
+    assert isinstance(items[2], Handshake)
+    assert items[2].accept is not None
+    assert items[2].accept.key == "\xe9"
+
+
 def test_a_field_that_has_nothing_to_do_with_it() -> None:
     (item,) = view(chunk("client", request("X-Other: 1")))
     assert isinstance(item, Handshake)
@@ -79,11 +87,14 @@ def test_frames_behind_the_request_wait_for_the_answer() -> None:
     assert names(apart)[2:] == ["text"]
 
 
-def test_a_client_that_does_not_wait_is_not_kept_for_ever() -> None:
-    flood = [chunk("client", bytes(2**19)) for _ in range(4)]
-    items = view(chunk("client", REQUEST), *flood, chunk("server", response(status="403 Forbidden")))
-    assert names(items)[:2] == ["GET /chat HTTP/1.1", "HTTP/1.1 403 Forbidden"]
-    assert isinstance(items[2], Problem)
+@pytest.mark.parametrize("answer", [RESPONSE, response(status="403 Forbidden")], ids=["accepted", "refused"])
+def test_a_client_that_does_not_wait_is_not_kept_for_ever(answer: bytes) -> None:
+    flood = [chunk("client", bytes([number]) * 2**19) for number in range(5)]
+    items = view(chunk("client", REQUEST), *flood, chunk("server", answer), chunk("client", b""))
+    assert [type(item) for item in items] == [Handshake, Problem, Handshake, End]
+    found = problem(items)
+    assert (found.offset, found.byte) == (len(REQUEST), "00")
+    assert "more than 1048576 bytes before the request was answered" in found.message
 
 
 def test_permessage_deflate_is_what_the_answer_says() -> None:
@@ -246,7 +257,8 @@ def test_a_response_without_its_request() -> None:
 def test_a_request_without_its_response() -> None:
     assert names(view(chunk("client", REQUEST + TEXT))) == ["GET /chat HTTP/1.1", "text"]
     items = view(chunk("client", REQUEST + TEXT), chunk("client", b""), chunk("server", b""))
-    assert names(items) == ["GET /chat HTTP/1.1", "End", "text", "Problem", "End"]
+    assert names(items) == ["GET /chat HTTP/1.1", "End", "End"]
+    assert [item.sender for item in items[1:]] == ["server", "client"]
 
 
 def test_connections_are_read_each_for_itself() -> None:

@@ -88,7 +88,8 @@ class Connection:
         """From here on, both sides send frames."""
         self._opened = True
         for side in self._sides.values():
-            side.frames = FrameStream(self._number, side.sender, side.offset, parameters, self._shown)
+            if not side.opaque:
+                side.frames = FrameStream(self._number, side.sender, side.offset, parameters, self._shown)
 
     def feed(self, chunk: Chunk) -> list[Item]:
         """Take the next chunk; return what it has completed."""
@@ -98,11 +99,21 @@ class Connection:
             # Whoever answers to a broken frame does not wait for the rest of it.
             items += other.frames.flush(chunk.time)
         side = self._sides[chunk.sender]
-        if side.held is not None and sum(len(each.data) for each in side.held) < _MOST_HELD:
+        if side.held is None:
+            items += self._take(side, chunk)
+        elif sum(len(each.data) for each in side.held) < _MOST_HELD:
             side.held.append(chunk)
         else:
-            items += self._take(side, chunk)
+            message = f"more than {_MOST_HELD} bytes before the request was answered: nothing of them is looked at"
+            items.append(self._problem(side, chunk.time, side.offset, side.held[0].data[:1], message, "RFC 6455, 4.1"))
+            items += self._give_up(side)
         return items
+
+    def _give_up(self, side: _Side) -> Iterator[Item]:
+        """Do not look at what a client has sent behind its request, but for its end."""
+        held, side.held, side.opaque = side.held or [], None, True
+        for chunk in held:
+            yield from self._take(side, chunk)
 
     def finish(self, time: float) -> list[Item]:
         """Return what is to be said because the recording ends here."""
@@ -118,6 +129,9 @@ class Connection:
             yield from self._unfinished(side, chunk.time, recording=False)
             side.ended = True
             yield End(self._number, chunk.time, side.sender)
+            client = self._sides["client"]
+            if side.sender == "server" and client.held is not None:
+                yield from self._give_up(client)  # there will be no answer
             return
         data = chunk.data
         while data:

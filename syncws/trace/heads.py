@@ -7,7 +7,6 @@ Whether a head is right, the library's own readers and checks say (:mod:`syncws.
 from __future__ import annotations
 
 import base64
-import hashlib
 from dataclasses import dataclass
 
 import httptools
@@ -21,10 +20,19 @@ from ..protocol.handshake import RequestHead, ResponseHead, accept_value, check_
 from ..protocol.headers import Headers
 from .items import Accept, Field
 
-__all__ = ["Asked", "NeedMore", "accept_of", "fields_of", "judge_request", "judge_response", "place_of", "read_request"]
-__all__ += ["read_response"]
+__all__ = [
+    "Asked",
+    "NeedMore",
+    "accept_of",
+    "fields_of",
+    "judge_request",
+    "judge_response",
+    "place_of",
+    "read_request",
+    "read_response",
+]
 
-GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 _OPENING = "RFC 6455, 4.1"
 _ANSWER = "RFC 6455, 4.2.2"
@@ -143,9 +151,8 @@ def accept_of(asked: Asked, head: ResponseHead) -> Accept | None:
         return None
     wanted = accept_value(key)
     received = head.headers.get("Sec-WebSocket-Accept")
-    digest = hashlib.sha1((key + GUID).encode("latin-1"), usedforsecurity=False).hexdigest()
-    assert base64.b64encode(bytes.fromhex(digest)).decode() == wanted
-    return Accept(key, GUID, digest, wanted, received, received == wanted)
+    digest = base64.b64decode(wanted).hex()
+    return Accept(key, _GUID, digest, wanted, received, received == wanted)
 
 
 def fields_of(headers: Headers, *, response: bool) -> tuple[Field, ...]:

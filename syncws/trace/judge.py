@@ -144,15 +144,16 @@ class Content:
 
         It is the length of the part, if what is wrong is that nothing follows. Not to be used after that.
         """
-        data, text = b"", ""
+        data: list[bytes] = []
+        text: list[str] = []
         for index in range(len(payload)):
             try:
                 more, characters = self.add(payload[index : index + 1], last=False)
             except ProtocolError:
-                return index, data, text
-            data += more
-            text += characters
-        return len(payload), data, text
+                return index, b"".join(data), "".join(text)
+            data.append(more)
+            text.append(characters)
+        return len(payload), b"".join(data), "".join(text)
 
 
 def wrong_byte_of_header(judge: Judge, header: bytes) -> int:

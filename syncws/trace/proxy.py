@@ -15,6 +15,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ _log = get_logger("syncws.trace")
 
 # How long, in seconds, a connection to the server may take.
 _CONNECT_TIMEOUT = 10.0
+# How long a client may take for the answer that there is no such connection.
+_ANSWER_TIMEOUT = 2.0
 # And how long connections may take to be over that have been dropped.
 _STOP_TIMEOUT = 5.0
 
@@ -87,8 +90,7 @@ class TraceProxy(socketserver.ThreadingTCPServer):
         except OSError as error:
             why = f"cannot connect to {self._target}: {error.strerror or error}"
             _log.error("%s", why)
-            with contextlib.suppress(OSError):
-                request.sendall(text_response(502, why, "GET"))
+            _answer(request, text_response(502, why, "GET"))
             return
         client = transport_for(request)
         with self._changed:
@@ -130,6 +132,17 @@ class TraceProxy(socketserver.ThreadingTCPServer):
         back.start()
         _pump(client, server, "client", report, rewriter)
         back.join()
+
+
+def _answer(sock: socket.socket, response: bytes) -> None:
+    """Send a response, and wait until the client has ended: with unread input, its way would end in a reset."""
+    deadline = time.monotonic() + _ANSWER_TIMEOUT
+    transport = transport_for(sock)
+    with contextlib.suppress(OSError):
+        transport.send_all(response, deadline)
+        transport.shutdown_write()
+        while transport.recv(deadline) and time.monotonic() < deadline:
+            pass
 
 
 def _pump(source: Transport, sink: Transport, sender: Sender, report: Report, rewriter: Rewriter | None) -> None:
