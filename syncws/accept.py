@@ -23,6 +23,7 @@ from .protocol.fields import check_fields
 from .protocol.handshake import RequestHead, respond
 from .protocol.headers import Headers
 from .transport import Transport, transport_for
+from .transport_traced import traced
 from .websocket import WebSocket
 
 __all__ = [
@@ -86,6 +87,7 @@ def accept_on(
     :param on_request: called with it when it is, before it is answered; may raise a HandshakeError to answer with.
     :raises HandshakeError: as :func:`accept`; the transport is not closed, but nothing more can be done with it.
     """
+    transport = traced(transport, "server", options.trace)
     reader = RequestReader(lambda: transport.recv(deadline), limits)
     method = ""
     try:
@@ -124,11 +126,20 @@ def open_websocket(
     if more_fields is not None:
         fields += check_fields(more_fields())
     transport, leftover = take()
+    if options.trace is not None:
+        transport = traced(transport, "server", options.trace, [(_written_again(head), True), (leftover, False)])
     try:
         transport.send_all(response_bytes(101, None, fields, close=False), deadline_after(options.open_timeout))
     except OSError as error:
         raise HandshakeError(f"the connection was lost while the 101 was sent: {error}", status=0) from error
     return WebSocket(transport, "server", head, agreement, options, leftover=leftover)
+
+
+def _written_again(head: RequestHead) -> bytes:
+    """Return a head that has been read already, for a trace."""
+    lines = [f"{head.method} {head.target} HTTP/{head.version}"]
+    lines += [f"{name}: {value}" for name, value in head.headers.pairs()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
 
 def refusal(error: HandshakeError, method: str, *, close: bool) -> bytes:

@@ -25,6 +25,7 @@ from .protocol.handshake import RequestHead, ResponseHead, check_response, new_k
 from .protocol.headers import Headers
 from .proxy import choose_proxy, open_tunnel, time_left
 from .transport import Transport, transport_for
+from .transport_traced import traced
 from .uri import WebSocketURI, basic_credentials, parse_uri
 from .websocket import WebSocket
 
@@ -189,7 +190,7 @@ class _Opening:
         """Open a connection to ``target``; return it, or the URI that a redirect to be followed leads to."""
         sock = self._connected(target)
         try:
-            transport = self._secured(sock, target)
+            transport = traced(self._secured(sock, target), "client", self.options.trace)
         except BaseException:
             sock.close()
             raise

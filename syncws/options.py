@@ -14,6 +14,7 @@ from .backlog import POLICIES
 from .protocol.deflate import Deflate
 from .protocol.fields import check_fields, check_subprotocols
 from .protocol.origins import Origins, check_origins
+from .transport_traced import Tracer, check_tracer
 
 __all__ = ["Options", "check_number", "check_seconds"]
 
@@ -69,6 +70,7 @@ class Options:
         never.
     :param close_timeout: seconds for the closing handshake, from our close frame to the end of the TCP connection.
         Default: 10; ``None``: for ever.
+    :param trace: a :class:`syncws.trace.Recorder` that is to see every byte that passes. Default: ``None``: none.
     :raises TypeError: a value of another type.
     :raises ValueError: a value that cannot be.
     """
@@ -91,6 +93,7 @@ class Options:
     ping_timeout: float | None = 20.0
     idle_timeout: float | None = None
     max_age: float | None = None
+    trace: Tracer | None = None
 
     def __post_init__(self) -> None:
         # A frozen dataclass is filled in by object.__setattr__.
@@ -102,6 +105,7 @@ class Options:
             raise TypeError(f"compression must be True, None or a syncws.Deflate, not {self.compression!r}")
         if self.backlog_policy not in POLICIES:
             raise ValueError(f"backlog_policy must be one of {', '.join(POLICIES)}, not {self.backlog_policy!r}")
+        check_tracer(self.trace)
         for name, least in _LEAST.items():
             check_number(name, getattr(self, name), int, least)
         for name in _SECONDS:

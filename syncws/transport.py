@@ -59,7 +59,10 @@ class Transport(Protocol):
     secure: bool
     remote_address: Any
     runtime: Runtime
-    sent: int  # bytes that the operating system has taken over, of what is written
+
+    @property
+    def sent(self) -> int:
+        """How many bytes the operating system has taken over, of what is written."""
 
     @property
     def pause(self) -> Callable[[], None] | None:

@@ -84,6 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "turn": CONNECTION,
     "websocket": CONNECTION,
     "writer": CONNECTION,
+    "trace": {*PROTOCOL, "http", "transport"},
     "forwarded": set(),
     "bursts": {"logs"},
     "budgets": BUDGETS,

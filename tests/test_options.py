@@ -31,6 +31,7 @@ def test_defaults() -> None:
         "ping_timeout": 20.0,
         "idle_timeout": None,
         "max_age": None,
+        "trace": None,
     }
     assert Options().deflate is None
     assert Options().fields == []
