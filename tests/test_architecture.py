@@ -106,7 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prometheus": {"stats"},
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
-    "console": EVERYTHING,
+    "console": {*EVERYTHING, "trace"},
     "cli": {*EVERYTHING, "console", "demo", "gevent"},
     "__main__": {"cli"},
 }

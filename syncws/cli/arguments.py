@@ -131,6 +131,9 @@ def _add_dialogue(parser: argparse.ArgumentParser) -> None:
         help="show JSON objects and arrays with one member in a line (default: on a terminal)",
     )
     shown.add_argument("--raw", action="store_false", dest="json", help="show JSON as it came")
+    parser.add_argument(
+        "--trace", action="store_true", help="show every frame on standard error, with what its bytes mean"
+    )
     parser.add_argument("--output", metavar="DIR", help="save binary messages in this directory, as 0001.bin and so on")
 
 

@@ -131,6 +131,7 @@ def _connect(arguments: argparse.Namespace) -> int:
             headers=arguments.header,
             subprotocols=arguments.subprotocol,
             ssl=context,
+            trace=console.recorder_on(display) if arguments.trace else None,
             **_message_options(arguments),
         )
 

@@ -46,7 +46,8 @@ def perform(ws: WebSocket, line: str, note: _Note) -> None:
     name, _, rest = line.partition(" ")
     command = _COMMANDS.get(name)
     if command is None:
-        raise Hint(f"there is no command {escaped(name)}; /help shows all, //… sends a line that begins with a slash")
+        shown = escaped(name[:20])
+        raise Hint(f"there is no {shown}; /help shows what there is, /{shown} is sent as text")
     command(ws, rest.strip(), note)
 
 

@@ -107,6 +107,7 @@ class _Conversation:
         self.commands = commands
         self._last_message = 0.0  # time.monotonic()
         self._input_problem = ""
+        self._dealing = threading.Lock()  # held by the sending thread while it deals with a line
         self._closing = False  # by a command
         self.ws: WebSocket | None = None
         self.failure: Exception | None = None
@@ -128,42 +129,49 @@ class _Conversation:
         """Deal with each line of the input, then wait until the peer is quiet. Runs in the sending thread."""
         try:
             for line in _lines_of_input(self._display):
-                self._deal_with(ws, line)
+                with self._dealing:
+                    self._deal_with(ws, line)
+                if self._input_problem:
+                    break
+            else:
+                self._wait_for_quiet(wait)
         except ConnectionClosed:
             return  # the receiving thread learns of it too
         except UnicodeDecodeError as error:
             self._input_problem = f"the input is not UTF-8 text: {error}"
-        except (Hint, TimeoutError) as error:  # TimeoutError: of send()
-            self._input_problem = str(error)
         except OSError as error:
             self._input_problem = f"cannot read the input: {error.strerror}"
-        else:
-            ended = time.monotonic()
-            while (left := max(ended, self._last_message) + wait - time.monotonic()) > 0:
-                time.sleep(min(left, _LONGEST_SLEEP))
         self._events.put(_INPUT_ENDED)
 
     def _deal_with(self, ws: WebSocket, line: str) -> None:
-        """Send a line, or do what it says.
-
-        :raises Hint: it cannot be done, and the line is of a program, which nobody would tell.
-        """
-        if not self.commands or not line.startswith("/"):
-            ws.send(line)
-        elif line.startswith("//"):
-            ws.send(line[1:])
-        else:
-            self._closing = line.split()[0] == "/close"
-            try:
+        """Send a line, or do what it says. What cannot be done is told a person, and ends the input of a program."""
+        try:
+            if not self.commands or not line.startswith("/"):
+                ws.send(line)
+            elif line.startswith("//"):
+                ws.send(line[1:])
+            else:
+                self._closing = line.split()[0] == "/close"
                 perform(ws, line, self._display.note)
-            except Hint as hint:
-                self._closing = False
-                if not sys.stdin.isatty():
-                    raise
+        except Hint as hint:
+            self._closing = False
+            if sys.stdin.isatty():
                 self._display.note(str(hint))
+            else:
+                self._input_problem = str(hint)
+        except TimeoutError as error:  # of send()
+            self._input_problem = str(error)
+
+    def _wait_for_quiet(self, seconds: float) -> None:
+        """Wait until no message has come for so long."""
+        ended = time.monotonic()
+        while (left := max(ended, self._last_message) + seconds - time.monotonic()) > 0:
+            time.sleep(min(left, _LONGEST_SLEEP))
 
     def report(self) -> int:
         """Tell how the conversation ended, and return the exit status for it."""
+        # A thread that was sending is told of the end as well, and what it says about it belongs in front of this.
+        self._dealing.acquire(timeout=_LONGEST_NAP)
         if self._input_problem:
             self._display.note(self._input_problem)
         if isinstance(self.failure, ConnectionClosed):

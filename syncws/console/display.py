@@ -8,6 +8,7 @@ Colours are for terminals only, and for none if ``NO_COLOR`` is set (https://no-
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -18,7 +19,7 @@ from typing import TextIO
 from .formats import hex_dump, pretty_json, printable, size_of
 from .keyboard import Keyboard
 
-__all__ = ["Display"]
+__all__ = ["Display", "wants_colour"]
 
 _MARK, _NOTE = "36", "2"  # ECMA-48, 8.3.117: cyan; faint
 
@@ -78,8 +79,8 @@ class Display:
         self._write(sys.stderr, _coloured(sys.stderr, text, _NOTE))
 
     def write_errors(self, text: str) -> None:
-        """Write text to standard error as it is."""
-        self._write(sys.stderr, text)
+        """Write text that ends with a line feed to standard error as it is."""
+        self._write(sys.stderr, text.removesuffix("\n"))
 
     def _write(self, stream: TextIO | None, text: str) -> None:
         if stream is None:
@@ -93,15 +94,11 @@ class Display:
 
     def _save(self, message: bytes, directory: Path) -> Path:
         """Write a file that was not there before, and return its path."""
-        for number in self._numbers:
-            path = directory / f"{number:04}.bin"
-            try:
-                with open(path, "xb") as file:
-                    file.write(message)
-            except FileExistsError:
-                continue
-            return path
-        raise AssertionError("there are numbers without end")
+        while True:
+            path = directory / f"{next(self._numbers):04}.bin"
+            with contextlib.suppress(FileExistsError), open(path, "xb") as file:
+                file.write(message)
+                return path
 
 
 def wants_colour(stream: TextIO | None) -> bool:

@@ -7,6 +7,7 @@ sends each key at once and echoes none. Only the characters for interrupt and qu
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import signal
 import sys
@@ -69,7 +70,9 @@ class Keyboard:
                     raise EOFError
                 self._write(self._line())
                 self._drawn = True
-            data = os.read(self._fd, 4096)
+            data = b""
+            with contextlib.suppress(OSError):  # EIO: the terminal has gone
+                data = os.read(self._fd, 4096)
             if not data:
                 raise EOFError
             with self._lock:
@@ -86,11 +89,12 @@ class Keyboard:
             if self._closed:
                 return
             self._closed = True
-            if self._drawn:
-                self._write(f"{_ERASE}{_PROMPT}{printable(self._editor.text)}\n" if self._editor.text else _ERASE)
-                self._drawn = False
+            drawn, self._drawn = self._drawn, False
             self._history.add(self._editor.text)
-            self._give_back()
+            with contextlib.suppress(OSError, termios.error):  # it may have gone
+                if drawn:
+                    self._write(f"{_ERASE}{_PROMPT}{printable(self._editor.text)}\n" if self._editor.text else _ERASE)
+                self._give_back()
 
     def _leave(self, line: str) -> None:
         self._write(f"{_ERASE}{_PROMPT}{printable(line)}\n")
