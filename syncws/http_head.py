@@ -24,6 +24,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 # Methods and "HTTP" begin with a capital letter.
 _FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _TLS_HANDSHAKE = 0x16
+_PAUSED = "Pause on CONNECT/Upgrade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +134,6 @@ def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, da
         # llhttp stops behind a head that asks for an upgrade, to whatever. What that means is decided elsewhere.
         pass
     except httptools.HttpParserError as error:
+        if _PAUSED in str(error):
+            return  # the same behind a 101 whose Connection does not list Upgrade; what that means is as well
         raise BadRequest(400, f"malformed head: {error}") from None

@@ -84,7 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "turn": CONNECTION,
     "websocket": CONNECTION,
     "writer": CONNECTION,
-    "trace": {*PROTOCOL, "http", "transport"},
+    "trace": {*HTTP, "logs", "transport"},
     "forwarded": set(),
     "bursts": {"logs"},
     "budgets": BUDGETS,
@@ -107,7 +107,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
     "console": {*EVERYTHING, "trace"},
-    "cli": {*EVERYTHING, "console", "demo", "gevent"},
+    "cli": {*EVERYTHING, "console", "demo", "gevent", "trace"},
     "__main__": {"cli"},
 }
 # Parts and modules that are for an optional package, which they import at their top.

@@ -46,10 +46,19 @@ def test_options_of_the_client() -> None:
     assert documented("Of the client") == {name: own[name] for name in own if name not in fields(Options)}
 
 
-@pytest.mark.parametrize("command", ["demo", "serve", "echo", "connect"])
+@pytest.mark.parametrize("command", ["demo", "serve", "echo", "connect", "trace", "decode"])
 def test_arguments_of_the_command_line(command: str) -> None:
     for argument in re.findall(r"--[a-z][a-z-]+", run(command, "--help").stdout):
         assert argument == "--help" or argument in COMMAND_LINE_PAGE
+
+
+def test_output_on_the_page_of_the_wire_view_is_real() -> None:
+    page = (ROOT / "docs" / "howto" / "wire-view.rst").read_text()
+    shown = re.findall(r"^    \$ echo (.*) \| python -m syncws (.*)\n((?:    .*\n|\n)+)", page, re.MULTILINE)
+    assert len(shown) == 2
+    for digits, arguments, output in shown:
+        lines = run(*arguments.split(), input=digits).stdout.rstrip("\n").split("\n")
+        assert [line.removeprefix("    ") for line in output.rstrip("\n").split("\n")] == lines
 
 
 def test_python_in_the_readme_compiles_and_uses_names_that_exist() -> None:

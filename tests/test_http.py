@@ -511,3 +511,10 @@ def test_line_that_would_be_two_is_never_written(field: tuple[str, str]) -> None
 def test_reason_phrase() -> None:
     assert reason_phrase(200) == "OK"
     assert reason_phrase(299) == ""
+
+
+def test_a_101_without_connection_upgrade_is_a_response_like_others() -> None:
+    # What is wrong with it is for the handshake to say.
+    data = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\0"
+    head, leftover = read_response_head(iter([data]).__next__)
+    assert (head.status, head.headers["Upgrade"], leftover) == (101, "websocket", b"\x81\0")

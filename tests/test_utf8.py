@@ -54,6 +54,16 @@ def test_a_wrong_byte_is_an_error_as_soon_as_it_arrives(before: str, wrong: str)
         assert caught.value.close_code == 1007
 
 
+@pytest.mark.parametrize("wrong", WRONG)
+def test_the_wrong_byte_is_named_however_the_text_is_cut(wrong: str) -> None:
+    data = bytes.fromhex(wrong)
+    for pieces in ([data], [data[:-1], data[-1:]], [data + b"a"]):
+        decoder = Utf8Decoder()
+        with pytest.raises(ProtocolError, match=rf" byte 0x{data[-1]:02X} \(RFC 6455, 8\.1\)$"):
+            for piece in pieces:
+                decoder.decode(piece, last=False)
+
+
 @pytest.mark.parametrize(
     "character", ["\x7f", "\x80", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]
 )

@@ -1,4 +1,4 @@
-"""The command line: ``python -m syncws demo | serve | echo | connect``, and the same as the command ``syncws``.
+"""The command line: ``python -m syncws demo | serve | echo | connect | trace | decode``; ``syncws`` is the same.
 
 :func:`main` returns the exit status: 0 when the command did its work, which includes that SIGINT or SIGTERM ended it;
 1 when something failed while it ran (a port in use, a refused connection, a lost one); 2 when the arguments cannot
@@ -16,12 +16,14 @@ import sys
 from collections.abc import Sequence
 
 from ..logs import get_logger
-from . import arguments
+from . import arguments, tracing
 from .commands import COMMANDS, Failure
 
 __all__ = ["main"]
 
 _log = get_logger("syncws.cli")
+
+_COMMANDS = {**COMMANDS, **tracing.COMMANDS}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = getattr(parsed, "access_log", False)
     get_logger("syncws.access").setLevel(logging.INFO if wanted else logging.WARNING)
     try:
-        return COMMANDS[parsed.command](parsed)
+        return _COMMANDS[parsed.command](parsed)
     except Failure as failure:
         _log.debug("what led to this:", exc_info=True)
         print(f"syncws {parsed.command}: error: {failure}", file=sys.stderr)

@@ -25,6 +25,13 @@ Talk to a WebSocket server: each line of the input is sent as a text message, ea
 terminal, lines that begin with a slash are commands: /ping, /close, /file, /help. The end of the input closes the
 connection. The exit status is 0 if the connection ended with 1000, 1001 or 1005, or as /close said, and 1 with any
 other close code."""
+_TRACE = """\
+Listen for clients, send on all that passes between them and a server, unchanged except for the fields Host and Origin,
+and show it: the opening handshake, each frame with its bits, and what breaks the rules. Let the client connect to the
+address that is printed. Ctrl-C ends it."""
+_DECODE = """\
+Show what bytes mean: those of a recording, as syncws trace --record writes it, or hex digits. Without a handshake in
+front of them, hex digits are frames; whose they are tells the MASK bit of the first one, unless you do."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,6 +49,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         ("serve", _add_serve, "serve a WSGI app, in which syncws.upgrade() works", ""),
         ("echo", _add_echo, "serve WebSockets that send every message back", ""),
         ("connect", _add_connect, "talk to a WebSocket server from the terminal or a pipe", _CONNECT),
+        ("trace", _add_trace, "show what passes between any client and any server", _TRACE),
+        ("decode", _add_decode, "show what the bytes of a recording, or hex digits, mean", _DECODE),
     ):
         sentence = f"{summary[0].upper()}{summary[1:]}."
         command = commands.add_parser(name, help=summary, description=description or sentence)
@@ -103,9 +112,7 @@ def _add_connect(parser: argparse.ArgumentParser) -> None:
         "--header", action="append", type=_header, default=[], metavar="'NAME: VALUE'", help="send this header field"
     )
     parser.add_argument("--subprotocol", action="append", default=[], metavar="NAME", help="offer this subprotocol")
-    trust = parser.add_mutually_exclusive_group()
-    trust.add_argument("--cafile", metavar="FILE", help="trust the certificates of these authorities (PEM) only")
-    trust.add_argument("--no-verify", action="store_true", help="accept any certificate: anybody may listen in")
+    _add_trust(parser)
     parser.add_argument(
         "--wait",
         type=_seconds,
@@ -135,6 +142,54 @@ def _add_dialogue(parser: argparse.ArgumentParser) -> None:
         "--trace", action="store_true", help="show every frame on standard error, with what its bytes mean"
     )
     parser.add_argument("--output", metavar="DIR", help="save binary messages in this directory, as 0001.bin and so on")
+
+
+def _add_trace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="URI", help="the server, for example ws://localhost:8765/ or wss://example.com/")
+    parser.add_argument(
+        "--listen",
+        type=_tcp_address,
+        default=("127.0.0.1", 9000),
+        metavar="HOST:PORT",
+        help="where to listen for clients; port 0 takes a free one (default: 127.0.0.1:9000)",
+    )
+    parser.add_argument("--record", metavar="FILE", help="write a recording to this file, for syncws decode")
+    parser.add_argument("--html", metavar="FILE", help="at the end, write what has passed to this file, as a page")
+    parser.add_argument(
+        "--keep-host", action="store_true", help="send on the fields Host and Origin as the client has sent them"
+    )
+    _add_trust(parser)
+    _add_view(parser)
+
+
+def _add_decode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="-", help="a recording or hex digits; - is standard input (default)"
+    )
+    parser.add_argument("--hex", action="store_true", help="the file has hex digits, whatever it looks like")
+    side = parser.add_mutually_exclusive_group()
+    for name in ("client", "server"):
+        help = f"the hex digits are frames of a {name}"
+        side.add_argument(f"--{name}", dest="side", action="store_const", const=name, default="", help=help)
+    parser.add_argument("--compression", action="store_true", help="permessage-deflate is in use in these frames")
+    parser.add_argument("--html", metavar="FILE", help="write a page to this file, instead of text")
+    _add_view(parser)
+
+
+def _add_view(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="write lines of JSON, one for each item, instead of text")
+    parser.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="colours: on a terminal if the package rich is there, always or never (default: %(default)s)",
+    )
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--cafile", metavar="FILE", help="trust the certificates of these authorities (PEM) only")
+    trust.add_argument("--no-verify", action="store_true", help="accept any certificate: anybody may listen in")
 
 
 def _add_host_and_port(parser: argparse.ArgumentParser, port: int) -> None:
@@ -226,6 +281,13 @@ def _address(text: str) -> tuple[str, int] | str:
     if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
         raise argparse.ArgumentTypeError(f"write HOST:PORT, [IPV6]:PORT or unix:PATH, not {text!r}")
     return host.strip("[]"), _port(port)
+
+
+def _tcp_address(text: str) -> tuple[str, int]:
+    address = _address(text)
+    if isinstance(address, str):
+        raise argparse.ArgumentTypeError(f"write HOST:PORT or [IPV6]:PORT, not {text!r}")
+    return address
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -34,7 +34,7 @@ from ..uri import parse_uri
 from ..websocket import WebSocket
 from ..wsgi import WSGIApp
 
-__all__ = ["COMMANDS", "Failure"]
+__all__ = ["COMMANDS", "Failure", "client_context", "stop_signals"]
 
 _log = get_logger("syncws.cli")
 
@@ -118,7 +118,7 @@ def _send_back(ws: WebSocket) -> None:
 
 
 def _connect(arguments: argparse.Namespace) -> int:
-    context = _client_context(arguments)
+    context = client_context(arguments)
     output = None if arguments.output is None else Path(arguments.output)
     try:
         display = console.Display(json=arguments.json, output=output)
@@ -136,7 +136,7 @@ def _connect(arguments: argparse.Namespace) -> int:
         )
 
     events: SimpleQueue[str] = SimpleQueue()
-    with _stop_signals(events):
+    with stop_signals(events):
         try:
             return console.converse(open_connection, events, display, wait=arguments.wait, commands=arguments.commands)
         except HandshakeError as error:
@@ -185,7 +185,8 @@ def _server_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
         raise Failure(str(error), 2) from error
 
 
-def _client_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+def client_context(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return how TLS is to be done with the server of ``arguments.uri``; ``None``: as usual."""
     if (arguments.no_verify or arguments.cafile) and not arguments.uri.lower().startswith("wss:"):
         raise Failure("--cafile and --no-verify are for URIs that begin with wss://", 2)
     if arguments.no_verify:
@@ -243,7 +244,7 @@ def _run_server(
         where = address if isinstance(address, str) else "{}:{}".format(*address)
         raise Failure(f"cannot listen on {where}: {error.strerror or error}", 1) from error
     events = run_by.make_queue()
-    with server, _stop_signals(events):
+    with server, stop_signals(events):
         print(f"listening on {_url(scheme, server.server_address)}", flush=True)
         # socketserver wants shutdown() to be called from another thread than serve_forever(). Signals arrive in the
         # main thread, so the server gets the other one.
@@ -270,7 +271,7 @@ def _url(scheme: str, address: Any) -> str:
 
 
 @contextlib.contextmanager
-def _stop_signals(events: SimpleQueue[str]) -> Iterator[None]:
+def stop_signals(events: SimpleQueue[str]) -> Iterator[None]:
     """Have the first SIGINT or SIGTERM put ``STOP`` into ``events``, and the second end the process at once."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -14,6 +14,9 @@ from ..errors import ProtocolError
 
 __all__ = ["Utf8Decoder", "decode"]
 
+# How Python calls a byte that does not continue a character.
+_CONTINUATION = "invalid continuation byte"
+
 
 def decode(data: bytes) -> str:
     """Return the text of a whole message.
@@ -23,7 +26,7 @@ def decode(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise _not_utf8(error.reason, error.object[error.start]) from None
+        raise _not_utf8(error) from None
 
 
 class Utf8Decoder:
@@ -45,14 +48,16 @@ class Utf8Decoder:
         try:
             text, used = codecs.utf_8_decode(data, "strict", last)
         except UnicodeDecodeError as error:
-            raise _not_utf8(error.reason, error.object[error.start]) from None
+            raise _not_utf8(error) from None
         self._incomplete = data[used:]
         # RFC 3629, 3: no surrogates. Python waits for the third byte of one, but the second tells already.
         if b"\xed\xa0" <= self._incomplete < b"\xee":
-            raise _not_utf8("surrogates not allowed", 0xED)
+            raise _not_utf8(UnicodeDecodeError("utf-8", self._incomplete, 0, 1, _CONTINUATION))
         return text
 
 
-def _not_utf8(reason: str, byte: int) -> ProtocolError:
+def _not_utf8(error: UnicodeDecodeError) -> ProtocolError:
+    # Python names where a character begins; if it is not continued, the byte behind what is right of it is wrong.
+    byte = error.object[error.end if error.reason == _CONTINUATION else error.start]
     # RFC 6455, 8.1: an endpoint that finds a byte stream not to be UTF-8 MUST fail the connection; 7.4.1: with 1007.
-    return ProtocolError(f"text message is not UTF-8: {reason} 0x{byte:02X} (RFC 6455, 8.1)", 1007)
+    return ProtocolError(f"text message is not UTF-8: {error.reason} 0x{byte:02X} (RFC 6455, 8.1)", 1007)

@@ -46,7 +46,7 @@ class _Side:
 
     :ivar offset: how many bytes have been read.
     :ivar head: the bytes of a head that is arriving.
-    :ivar tried: so many of them are known not to be a whole one.
+    :ivar tried: so many of them are whole lines, and no whole head.
     :ivar body: the body that is arriving.
     :ivar frames: what reads the frames, once the connection is open.
     :ivar held: what waits for the other side's answer; ``None``: nothing has to wait.
@@ -88,7 +88,8 @@ class Connection:
         """From here on, both sides send frames."""
         self._opened = True
         for side in self._sides.values():
-            side.frames = FrameStream(self._number, side.sender, side.offset, parameters, self._shown)
+            if not side.opaque:
+                side.frames = FrameStream(self._number, side.sender, side.offset, parameters, self._shown)
 
     def feed(self, chunk: Chunk) -> list[Item]:
         """Take the next chunk; return what it has completed."""
@@ -98,14 +99,29 @@ class Connection:
             # Whoever answers to a broken frame does not wait for the rest of it.
             items += other.frames.flush(chunk.time)
         side = self._sides[chunk.sender]
-        if side.held is not None and sum(len(each.data) for each in side.held) < _MOST_HELD:
+        if side.held is None:
+            items += self._take(side, chunk)
+        elif sum(len(each.data) for each in side.held) < _MOST_HELD:
             side.held.append(chunk)
         else:
-            items += self._take(side, chunk)
+            message = f"more than {_MOST_HELD} bytes before the request was answered: nothing of them is looked at"
+            items.append(self._problem(side, chunk.time, side.offset, side.held[0].data[:1], message, "RFC 6455, 4.1"))
+            items += self._give_up(side)
         return items
+
+    def _give_up(self, side: _Side) -> Iterator[Item]:
+        """Do not look at what a client has sent behind its request, but for its end."""
+        held, side.held, side.opaque = side.held or [], None, True
+        for chunk in held:
+            yield from self._take(side, chunk)
 
     def finish(self, time: float) -> list[Item]:
         """Return what is to be said because the recording ends here."""
+        client = self._sides["client"]
+        if client.held and not self._opened:
+            # The answer is not in the recording. It was a WebSocket that was asked for, so take it for one.
+            self.open(None)
+            return [*self._release(time), *self.finish(time)]
         return [item for side in self._sides.values() for item in self._unfinished(side, time, recording=True)]
 
     def _take(self, side: _Side, chunk: Chunk) -> Iterator[Item]:
@@ -113,6 +129,9 @@ class Connection:
             yield from self._unfinished(side, chunk.time, recording=False)
             side.ended = True
             yield End(self._number, chunk.time, side.sender)
+            client = self._sides["client"]
+            if side.sender == "server" and client.held is not None:
+                yield from self._give_up(client)  # there will be no answer
             return
         data = chunk.data
         while data:
@@ -164,7 +183,7 @@ class Connection:
             try:
                 items = self._on_head(side, time, bytes(side.head))
             except NeedMore:
-                side.tried = size
+                side.tried = size if data[position] == 10 else side.tried
                 continue
             except BadRequest as error:
                 return position + 1, [self._broken_head(side, time, error)]
@@ -224,7 +243,8 @@ class Connection:
             for each in self._sides.values():
                 each.opaque = True  # some other protocol
             return [item]
-        parameters, error = judge_response(head, asked)
+        # Where the request is not known, nobody can tell whether this is an answer to it.
+        parameters, error = judge_response(head, asked) if asked.head is not None else (None, None)
         problems: list[Item] = []
         if error is not None:
             message, section = split_section(str(error))

@@ -7,7 +7,6 @@ Whether a head is right, the library's own readers and checks say (:mod:`syncws.
 from __future__ import annotations
 
 import base64
-import hashlib
 from dataclasses import dataclass
 
 import httptools
@@ -24,7 +23,7 @@ from .items import Accept, Field
 __all__ = ["Asked", "NeedMore", "accept_of", "fields_of", "judge_request", "judge_response", "place_of", "read_request"]
 __all__ += ["read_response"]
 
-GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 _OPENING = "RFC 6455, 4.1"
 _ANSWER = "RFC 6455, 4.2.2"
@@ -46,20 +45,21 @@ _RESPONSE_NOTES = {
     "sec-websocket-extensions": ("the extensions in use from here on", "RFC 6455, 9.1"),
     "sec-websocket-version": ("the versions that the server speaks", "RFC 6455, 4.4"),
 }
-# What the message of a check names, and where the byte is that it means.
-_NAMES = (
-    "Sec-WebSocket-Version",
-    "Sec-WebSocket-Key",
-    "Sec-WebSocket-Accept",
-    "Sec-WebSocket-Protocol",
-    "Sec-WebSocket-Extensions",
-    "Transfer-Encoding",
-    "Content-Length",
-    "Upgrade must",
-    "Connection must",
-    "Origin",
-    "Host",
-)
+# What the message of a check begins with, if it is about the first line; and what it names, if it is about a field.
+_LINES = ("method ", "request line ", "CONNECT ")
+_NAMES = {
+    "Sec-WebSocket-Version": "Sec-WebSocket-Version",
+    "Sec-WebSocket-Key": "Sec-WebSocket-Key",
+    "Sec-WebSocket-Accept": "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Protocol": "Sec-WebSocket-Protocol",
+    "chose subprotocol": "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions": "Sec-WebSocket-Extensions",
+    "Transfer-Encoding": "Transfer-Encoding",
+    "transfer coding": "Transfer-Encoding",
+    "Upgrade must": "Upgrade",
+    "Connection must": "Connection",
+    "Host": "Host",
+}
 
 
 class NeedMore(Exception):
@@ -142,9 +142,8 @@ def accept_of(asked: Asked, head: ResponseHead) -> Accept | None:
         return None
     wanted = accept_value(key)
     received = head.headers.get("Sec-WebSocket-Accept")
-    digest = hashlib.sha1((key + GUID).encode("latin-1"), usedforsecurity=False).hexdigest()
-    assert base64.b64encode(bytes.fromhex(digest)).decode() == wanted
-    return Accept(key, GUID, digest, wanted, received, received == wanted)
+    digest = base64.b64decode(wanted).hex()
+    return Accept(key, _GUID, digest, wanted, received, received == wanted)
 
 
 def fields_of(headers: Headers, *, response: bool) -> tuple[Field, ...]:
@@ -155,22 +154,17 @@ def fields_of(headers: Headers, *, response: bool) -> tuple[Field, ...]:
 
 def place_of(data: bytes, message: str) -> int:
     """Return which byte of a head an error means: the value that it names, or else where the missing field would be."""
-    if message.startswith("method "):
+    if message.startswith(_LINES):
         return 0
     if message.startswith("HTTP/"):
         return data.index(b"HTTP/")
     if message.startswith("request target "):
         return data.index(b" ") + 1
-    lines = data.split(b"\r\n")
-    for named in _NAMES:
-        if named not in message:
-            continue
-        name = named.split()[0].lower().encode()
-        position = 0
-        for line in lines:
-            if line.lower().startswith(name + b":"):
-                value = line[len(name) + 1 :]
-                return position + len(line) - len(value.lstrip(b" \t"))
-            position += len(line) + 2
-        break
+    field = next((field for named, field in _NAMES.items() if named in message), "")
+    position = 0
+    for line in data.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if field and colon and name.lower() == field.lower().encode():
+            return position + len(line) - len(value.lstrip(b" \t"))
+        position += len(line) + 2
     return len(data) - 2  # the empty line

@@ -41,6 +41,7 @@ table { border-collapse: collapse; margin: .4rem 0 .6rem; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .15rem .6rem .15rem 0; }
 thead th { color: var(--faint); font-weight: normal; }
 tbody th { font-weight: 600; }
+td.section { white-space: nowrap; }
 """
 
 

@@ -124,11 +124,6 @@ class Content:
         self._decoder: Utf8Decoder | None = None
         self.compressed = False
 
-    @property
-    def is_text(self) -> bool:
-        """Whether the current message is text."""
-        return self._decoder is not None
-
     def begin(self, opcode: int, compressed: bool) -> None:
         """Begin a message."""
         self.compressed = compressed
@@ -149,15 +144,16 @@ class Content:
 
         It is the length of the part, if what is wrong is that nothing follows. Not to be used after that.
         """
-        data, text = b"", ""
+        data: list[bytes] = []
+        text: list[str] = []
         for index in range(len(payload)):
             try:
                 more, characters = self.add(payload[index : index + 1], last=False)
             except ProtocolError:
-                return index, data, text
-            data += more
-            text += characters
-        return len(payload), data, text
+                return index, b"".join(data), "".join(text)
+            data.append(more)
+            text.append(characters)
+        return len(payload), b"".join(data), "".join(text)
 
 
 def wrong_byte_of_header(judge: Judge, header: bytes) -> int:

@@ -19,6 +19,7 @@ from ..transport_traced import Report, Sender
 __all__ = ["Chunk", "Recorder", "read_recording", "write_recording"]
 
 _SENDERS = ("client", "server")
+_LONGEST = 1e12  # seconds; neither infinity nor NaN is less
 # How much of a line that is no chunk an error message quotes, in characters.
 _QUOTED = 60
 
@@ -107,7 +108,7 @@ def _chunk(line: Any) -> Chunk:
     data, rebuilt = line.get("data"), line.get("rebuilt", False)
     if isinstance(connection, bool) or not isinstance(connection, int):
         raise ValueError("connection must be a whole number")
-    if isinstance(moment, bool) or not isinstance(moment, (int, float)):
+    if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not abs(moment) < _LONGEST:
         raise ValueError("time must be a number of seconds")
     if sender not in _SENDERS:
         raise ValueError("sender must be client or server")
@@ -117,5 +118,5 @@ def _chunk(line: Any) -> Chunk:
         raise ValueError("rebuilt must be true or false")
     try:
         return Chunk(connection, float(moment), sender, bytes.fromhex(data), rebuilt)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ValueError(f"data must be hex digits ({error})") from None

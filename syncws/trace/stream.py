@@ -174,9 +174,9 @@ class FrameStream:
 
     def _show(self, inflated: bytes, text: str) -> None:
         if self._compressed and len(self._inflated) <= self._shown:
-            self._inflated += inflated
+            self._inflated += inflated[: self._shown + 1]
         if len(self._text) <= self._shown:
-            self._text += text
+            self._text += text[: self._shown + 1]
 
     def _end_frame(self, time: float) -> list[Item]:
         """Return the frame, as far as it has come, and what is wrong with it; begin the next one."""
