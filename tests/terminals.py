@@ -9,14 +9,15 @@ import pty
 import select
 import struct
 import subprocess
+import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import pyte
-from commands import DEADLINE, start
+from commands import DEADLINE
 
 __all__ = ["Terminal", "on_terminal"]
 
@@ -27,7 +28,7 @@ class Terminal:
     :ivar written: everything that the process has written so far.
     """
 
-    def __init__(self, person: int, process: subprocess.Popen[str], columns: int) -> None:
+    def __init__(self, person: int, process: subprocess.Popen[bytes], columns: int) -> None:
         self._person = person
         self.process = process
         self.written = b""
@@ -81,25 +82,28 @@ class Terminal:
 
 @contextlib.contextmanager
 def on_terminal(
-    *arguments: str, home: Path, columns: int = 80, stdout: TextIO | None = None, **environment: str
+    *arguments: str,
+    home: Path,
+    columns: int = 80,
+    stdout: TextIO | None = None,
+    program: Sequence[str] = (sys.executable, "-m", "syncws"),
+    **environment: str,
 ) -> Iterator[Terminal]:
     """Run syncws on a terminal of its own, of the usual kind, with colours; ``environment`` says otherwise.
 
     :param home: where the process keeps its files.
+    :param program: what is to run, if not syncws.
     :param stdout: where the standard output goes, if not to the terminal.
     """
     person, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     given = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "XDG_STATE_HOME")}
     environment = {**given, "HOME": str(home), "TERM": "xterm", **environment}
+    # The leader of a session that opens a terminal gets it as its controlling one: Ctrl-C is a signal then.
+    command = ["sh", "-c", 'exec "$@" <>"$0"', os.ttyname(terminal), *program, *arguments]
     try:
-        with start(
-            *arguments,
-            stdin=terminal,
-            stdout=stdout or terminal,
-            stderr=terminal,
-            env=environment,
-            start_new_session=True,
+        with subprocess.Popen(
+            command, stdout=stdout or terminal, stderr=terminal, env=environment, start_new_session=True
         ) as process:
             try:
                 yield Terminal(person, process, columns)

@@ -60,6 +60,25 @@ def test_closing_ends_the_reading(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_resuming(tmp_path: Path) -> None:
+    with own_terminal() as (person, terminal):
+        before = termios.tcgetattr(terminal)
+        keyboard = Keyboard(terminal, History(tmp_path / "history"))
+        taken = termios.tcgetattr(terminal)
+        termios.tcsetattr(terminal, termios.TCSANOW, before)  # as a shell does
+        keyboard.resume()
+        assert termios.tcgetattr(terminal) == taken
+        reading = start(keyboard.read_line)
+        shown(person, b"\r\x1b[K> \r\x1b[2C")
+        keyboard.resume()
+        shown(person, b"\r\x1b[K> \r\x1b[2C")
+        os.write(person, b"line\r")
+        assert reading.result() == "line"
+        keyboard.close()
+        keyboard.resume()
+        assert termios.tcgetattr(terminal) == before
+
+
 def test_terminal_that_goes_away(tmp_path: Path) -> None:
     with own_terminal() as (person, terminal):
         keyboard = Keyboard(terminal, History(tmp_path / "history"))

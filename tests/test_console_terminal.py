@@ -5,9 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import queue
 import re
+import shutil
 import signal
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,12 +128,37 @@ def test_several_lines_at_once(peer: Peer, person: Terminal) -> None:
 
 
 def test_suspending(peer: Peer, person: Terminal) -> None:
-    # There is no shell that could let it go on, so that the system does not stop it.
+    # There is no shell that could let it go on, so that the system does not stop it, but goes on at once.
     person.type("hel\x1a")
     person.type("lo\r")
     assert peer.received.get(timeout=DEADLINE) == "hello"
     person.wait_for("> hello", ">")
     assert person.written.count(b"\x1b[?2004h") == 2
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not there")
+def test_suspending_in_a_shell(echo: Server, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m syncws connect {echo.url}"
+    with on_terminal(home=tmp_path, program=["bash", "--norc", "-i"], PS1="$ ", columns=200) as person:
+        person.wait_for("$")
+        person.type(f"{command}\r")
+        person.wait_for(">", cursor=2)
+        person.type("half")
+        person.wait_for("> half")
+        person.type("\x1a")  # Ctrl-Z
+        person.wait_until(lambda: "Stopped" in person.rows[-2] and person.rows[-1] == "$")
+        echoes = person.modes()
+        person.type("echo in the shell\r")
+        person.wait_for("in the shell", "$")
+        person.type("fg\r")
+        person.wait_for(command, "> half", cursor=6)
+        person.type(" done\r")
+        person.wait_for(command, "> half done", "< half done", ">")
+        person.type("\x04")
+        person.wait_for("closed by this side with 1000", "$")
+        assert person.modes() == echoes
+        person.type("exit\r")
+        person.ends()
 
 
 def test_terminal_that_knows_no_escape_sequences(echo: Server, tmp_path: Path) -> None:
@@ -310,7 +337,7 @@ def test_no_colours_if_the_person_wants_none(echo: Server, tmp_path: Path) -> No
 def test_interrupt(peer: Peer, person: Terminal) -> None:
     person.type("unfinished")
     person.wait_for("> unfinished")
-    person.process.send_signal(signal.SIGINT)
+    person.type("\x03")  # Ctrl-C
     person.wait_for("> unfinished", "closed by this side with 1001", "")
     person.ends()
     assert peer.closed.get(timeout=DEADLINE)[0] == 1001

@@ -10,6 +10,7 @@ one that calls :func:`converse` waits for what ends the conversation, and so is 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,12 +22,13 @@ from ..websocket import WebSocket
 from .commands import Hint, perform
 from .display import Display
 from .formats import printable
-from .keyboard import open_keyboard
+from .keyboard import Keyboard, open_keyboard
 
 __all__ = ["STOP", "converse", "next_event"]
 
 STOP = "stop"  # what a signal handler puts into the queue of events
 _OPEN = "open"
+_CONTINUED = "continued"  # after Ctrl-Z
 _INPUT_ENDED = "input ended"
 _OVER = "over"
 
@@ -69,9 +71,7 @@ def converse(
             display.note("/help shows what else than text to type; Ctrl-D ends")
         display.keyboard = open_keyboard()
         threading.Thread(target=talk.send_lines, args=(talk.ws, wait), name="syncws-send", daemon=True).start()
-        event = next_event(events)
-        if display.keyboard is not None:
-            display.keyboard.close()  # before anything that may take its time: a second signal ends the process
+        event = next_event(events) if display.keyboard is None else _next_event_at(display.keyboard, events)
     if talk.ws is None:
         if talk.failure is not None:
             raise talk.failure
@@ -93,6 +93,21 @@ def next_event(events: SimpleQueue[str]) -> str:
             return events.get(timeout=_LONGEST_NAP)
         except Empty:
             continue
+
+
+def _next_event_at(keyboard: Keyboard, events: SimpleQueue[str]) -> str:
+    """Do what :func:`next_event` does while a person types, then close the keyboard.
+
+    It is closed before anything is done that may take its time, since a second signal ends the process.
+    """
+    before = signal.signal(signal.SIGCONT, lambda *_: events.put(_CONTINUED))
+    try:
+        while (event := next_event(events)) == _CONTINUED:
+            keyboard.resume()
+    finally:
+        keyboard.close()
+        signal.signal(signal.SIGCONT, before)
+    return event
 
 
 class _Conversation:

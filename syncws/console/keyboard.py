@@ -83,6 +83,14 @@ class Keyboard:
         with self._lock:
             self._write(f"{_ERASE}{text}{self._line()}" if self._drawn else text)
 
+    def resume(self) -> None:
+        """Take the terminal over once more, and draw the line: the process was stopped, and a shell had it."""
+        with self._lock:
+            if not self._closed:
+                self._take_over()
+                if self._drawn:
+                    self._write(self._line())
+
     def close(self) -> None:
         """Give the terminal back. A line that is not finished stays to be seen, and is kept in the history."""
         with self._lock:
@@ -122,7 +130,8 @@ class Keyboard:
     def _suspend(self) -> None:
         self._write(_ERASE)
         self._give_back()
-        os.kill(0, signal.SIGTSTP)  # goes on when the shell says so
+        os.kill(0, signal.SIGTSTP)
+        # This thread may get here before the process stops; after that resume() does the same.
         self._take_over()
 
     def _write(self, text: str) -> None:
