@@ -106,7 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prometheus": {"stats"},
     "__init__": EVERYTHING,
     "demo": {*EVERYTHING, "trace"},
-    "console": EVERYTHING,
+    "console": {*EVERYTHING, "trace"},
     "cli": {*EVERYTHING, "console", "demo", "gevent", "trace"},
     "__main__": {"cli"},
 }

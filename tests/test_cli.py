@@ -136,6 +136,8 @@ def test_help(command: list[str]) -> None:
         (["serve", "hello:app", "--bind", "localhost:http"], "a port is a number"),
         (["serve", "hello:app", "--max-connections", "0"], "max_connections must be at least 1"),
         (["serve", "hello:app", "--trusted-proxy", "*"], "write '10.0.0.1', '10.0.0.0/8', 'fd00::/8' or 'unix'"),
+        (["connect", "ws://localhost/", "--json", "--raw"], "--raw: not allowed with argument --json"),
+        (["connect", "ws://localhost/", "--output"], "--output: expected one argument"),
         (["connect"], "required: URI"),
         (["connect", "http://localhost/"], "http"),
         (["connect", "ws://localhost/#top"], "fragment"),

@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import math
 import os
-import pty
 import signal
 import socket
 import subprocess
@@ -185,6 +184,105 @@ def test_output_that_cannot_be_written(echo: Server) -> None:
         _, errors = process.communicate("hello\n", timeout=DEADLINE)
     assert process.returncode == 1
     assert errors == "connected\ncannot write the output: No space left on device\n"
+
+
+def test_slash_is_text_in_a_pipe(echo: Server) -> None:
+    assert run("connect", echo.url, input="/close 4000\n//x\n").stdout == "/close 4000\n//x\n"
+
+
+def test_commands_in_a_pipe(echo: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    lines = f"hello\n//slash\n/file {tmp_path}/file\n/ping\n/close 4000 done\nnever sent\n"
+    result = run("connect", "--commands", echo.url, input=lines)
+    assert result.returncode == 0
+    shown = ["hello", "/slash", "(3 bytes) 61 62 63"]
+    assert result.stdout.splitlines() == shown
+    greeting, sent, pong, farewell = result.stderr.splitlines()
+    assert (greeting, sent, farewell) == ("connected", "sent 3 bytes", "closed by this side with 4000: done")
+    assert pong.startswith("pong after ")
+
+
+@pytest.mark.parametrize("line", ["/pong", "/close 99999", "/file missing"])
+def test_command_in_a_pipe_that_cannot_be_done(echo: Server, line: str) -> None:
+    result = run("connect", "--commands", "--wait", "inf", echo.url, input=f"{line}\nnever sent\n")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    greeting, problem, farewell = result.stderr.splitlines()
+    assert (greeting, farewell) == ("connected", "closed by this side with 1000")
+    assert line.split()[-1] in problem
+
+
+def test_json_in_a_pipe(echo: Server) -> None:
+    assert run("connect", echo.url, input='{"a":[]}\n').stdout == '{"a":[]}\n'
+    assert run("connect", "--json", echo.url, input='{"a":[]}\nno\n').stdout == '{\n  "a": []\n}\nno\n'
+
+
+def test_binary_messages_are_saved(tmp_path: Path) -> None:
+    def send_files(ws: ServerConnection) -> None:
+        ws.send(b"one")
+        ws.send("text")
+        ws.send(b"3")
+
+    folder = tmp_path / "new" / "folder"
+    folder.mkdir(parents=True)
+    (folder / "0002.bin").write_bytes(b"old")
+    with serving(send_files) as uri:
+        result = run("connect", uri, "--wait", "inf", "--output", str(folder))
+    assert result.stdout == f"(3 bytes) saved as {folder}/0001.bin\ntext\n(1 byte) saved as {folder}/0003.bin\n"
+    assert [(folder / f"000{number}.bin").read_bytes() for number in (1, 2, 3)] == [b"one", b"old", b"3"]
+
+
+@pytest.mark.parametrize("redirection", ["", ">&-"], ids=["output", "no output"])
+def test_binary_message_that_cannot_be_saved(tmp_path: Path, redirection: str) -> None:
+    def send_later(ws: ServerConnection) -> None:
+        assert ws.recv(DEADLINE) == "go"
+        ws.send(b"one")
+
+    folder = tmp_path / "folder"
+    with serving(send_later) as uri:
+        command = [sys.executable, "-m", "syncws", "connect", uri, "--wait", "inf", "--output", str(folder)]
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command]
+        with subprocess.Popen(shell, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None and process.stderr is not None
+            assert process.stderr.readline() == "connected\n"
+            folder.rmdir()
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            assert process.stderr.readline() == f"cannot write {folder}/0001.bin: No such file or directory\n"
+            assert process.wait(DEADLINE) == 1
+
+
+def test_directory_that_cannot_be_made(echo: Server) -> None:
+    result = run("connect", echo.url, "--output", "/dev/null/folder")
+    assert result.returncode == 2
+    assert result.stderr == "syncws connect: error: cannot save messages in /dev/null/folder: Not a directory\n"
+
+
+def test_nothing_is_kept_of_a_pipe(echo: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("TERM", "xterm")
+    assert run("connect", echo.url, input="hello\n").stdout == "hello\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_trace_in_a_pipe(echo: Server) -> None:
+    result = run("connect", "--trace", echo.url, input="hello\n")
+    assert (result.stdout, result.returncode) == ("hello\n", 0)
+    for words in ("GET / HTTP/1.1", "Sec-WebSocket-Accept", "masking key", "RFC 6455, 5.6"):
+        assert words in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_no_standard_error_at_all(echo: Server) -> None:
+    command = [sys.executable, "-m", "syncws", "connect", echo.url, "--trace"]
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
+        input="hello\n",
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert (result.returncode, result.stdout) == (0, "hello\n")
 
 
 # How a conversation ends.
@@ -387,53 +485,3 @@ def test_certificates(tmp_path: Path) -> None:
         for trust in (["--cafile", str(tmp_path / "ca.pem")], ["--no-verify"]):
             result = run("connect", server.url, *trust, input="hello\n")
             assert (result.stdout, result.returncode) == ("hello\n", 0)
-
-
-# On a terminal.
-
-
-@contextlib.contextmanager
-def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a command on a terminal of its own; give the process and the person's end of the terminal."""
-    person, terminal = pty.openpty()
-    try:
-        with start(*arguments, stdin=terminal, stdout=terminal, stderr=terminal) as process:
-            os.close(terminal)
-            yield process, person
-            assert process.wait(DEADLINE) == 0
-    finally:
-        os.close(person)
-
-
-def read_until(person: int, text: str) -> str:
-    """Read what is shown until ``text`` has come."""
-    seen = b""
-    while text.encode() not in seen:
-        seen += os.read(person, 4096)
-    return seen.decode().replace("\r\n", "\n")
-
-
-def test_terminal(echo: Server) -> None:
-    with on_terminal("connect", echo.url) as (_, person):
-        read_until(person, "connected\r\n")
-        os.write(person, b"hello\n")
-        assert "\n< hello\n" in read_until(person, "< hello\r\n")
-        os.write(person, b"\x04")  # Ctrl-D
-        assert "closed by this side with 1000" in read_until(person, "1000")
-
-
-def test_terminal_is_not_steered_by_strangers() -> None:
-    def steer(ws: ServerConnection) -> None:
-        ws.send("\x1b[31mred\u202e\tand\nblue\x00")
-        ws.send(b"\x1b")
-
-    with serving(steer) as uri, on_terminal("connect", uri) as (_, person):
-        shown = read_until(person, "closed by")
-    assert "< \\x1b[31mred\\u202e\tand\nblue\\x00\n< (1 bytes) 1b\n" in shown
-
-
-def test_control_c_on_a_terminal(echo: Server) -> None:
-    with on_terminal("connect", echo.url) as (process, person):
-        read_until(person, "connected\r\n")
-        process.send_signal(signal.SIGINT)
-        assert "closed by this side with 1001" in read_until(person, "1001")

@@ -21,9 +21,10 @@ __all__ = ["parse"]
 
 _DEFAULTS = Options()
 _CONNECT = """\
-Talk to a WebSocket server: each line of the input is sent as a text message, each message is shown as a line. The
-end of the input closes the connection. The exit status is 0 if the connection ended with 1000, 1001 or 1005, and 1
-with any other close code."""
+Talk to a WebSocket server: each line of the input is sent as a text message, each message is shown as a line. On a
+terminal, lines that begin with a slash are commands: /ping, /close, /file, /help. The end of the input closes the
+connection. The exit status is 0 if the connection ended with 1000, 1001 or 1005, or as /close said, and 1 with any
+other close code."""
 _TRACE = """\
 Listen for clients, send on all that passes between them and a server, unchanged except for the fields Host and Origin,
 and show it: the opening handshake, each frame with its bits, and what breaks the rules. Let the client connect to the
@@ -119,7 +120,28 @@ def _add_connect(parser: argparse.ArgumentParser) -> None:
         help="after the end of the input, close when no message has come for so long; inf waits until the server "
         "closes (default: 1; 0 if the input is a terminal)",
     )
+    _add_dialogue(parser)
     _add_message_options(parser)
+
+
+def _add_dialogue(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--commands",
+        action=argparse.BooleanOptionalAction,
+        help="lines of the input that begin with a slash are commands (default: if the input is a terminal)",
+    )
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--json",
+        action="store_true",
+        default=None,
+        help="show JSON objects and arrays with one member in a line (default: on a terminal)",
+    )
+    shown.add_argument("--raw", action="store_false", dest="json", help="show JSON as it came")
+    parser.add_argument(
+        "--trace", action="store_true", help="show every frame on standard error, with what its bytes mean"
+    )
+    parser.add_argument("--output", metavar="DIR", help="save binary messages in this directory, as 0001.bin and so on")
 
 
 def _add_trace(parser: argparse.ArgumentParser) -> None:

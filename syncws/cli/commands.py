@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NamedTuple
@@ -118,6 +119,11 @@ def _send_back(ws: WebSocket) -> None:
 
 def _connect(arguments: argparse.Namespace) -> int:
     context = client_context(arguments)
+    output = None if arguments.output is None else Path(arguments.output)
+    try:
+        display = console.Display(json=arguments.json, output=output)
+    except OSError as error:
+        raise Failure(f"cannot save messages in {arguments.output}: {error.strerror}", 2) from error
 
     def open_connection() -> WebSocket:
         return connect(
@@ -125,13 +131,14 @@ def _connect(arguments: argparse.Namespace) -> int:
             headers=arguments.header,
             subprotocols=arguments.subprotocol,
             ssl=context,
+            trace=console.recorder_on(display) if arguments.trace else None,
             **_message_options(arguments),
         )
 
     events: SimpleQueue[str] = SimpleQueue()
     with stop_signals(events):
         try:
-            return console.converse(open_connection, events, wait=arguments.wait)
+            return console.converse(open_connection, events, display, wait=arguments.wait, commands=arguments.commands)
         except HandshakeError as error:
             raise Failure(_one_line(error), 1) from error
         except OSError as error:  # before ValueError, since ssl.SSLCertVerificationError is both
