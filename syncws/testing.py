@@ -29,6 +29,7 @@ from .serving import FAILED
 from .testing_app import AppConnection, check_app
 from .testing_opening import Answer, Opening, Request, request_for, through_client
 from .transport import Transport, transport_for
+from .transport_traced import traced
 from .websocket import WebSocket
 from .wsgi import WSGIApp, upgrade
 from .wsgi_exchange import ON_ERROR_KEY
@@ -241,6 +242,7 @@ class _Attempt:
         options = self._options.replace({"headers": request.fields})
         path = request.uri.target
         one, two = _transports(request, self._gevent)
+        one = traced(one, "client", options.trace)
         with contextlib.ExitStack() as stack:
             stack.callback(one.close)
             served = AppConnection(two, self._app, self._server_options, {**request.environ, **self._environ})

@@ -5,7 +5,7 @@ as it is, so that tracing costs nothing where it is off. What is reported has re
 and bytes that the operating system has taken over. With TLS it is the plain text. No bytes, ``b""``, mean that a side
 has ended its direction, or that the connection is lost; each side ends once.
 
-An answer is never reported before what it answers: what is sent is reported before anything that is received later.
+What is sent is reported before anything that is received later, so that an answer comes behind what it answers.
 
 A tracer must not wait for the network or for another thread. If it raises, that is logged once and this connection is
 traced no further; it goes on as if nothing had happened.
@@ -14,13 +14,14 @@ traced no further; it goes on as if nothing had happened.
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 from .logs import get_logger
 from .runtime import Runtime
-from .transport import Transport
+from .transport import Transport, remaining
 
 __all__ = ["Report", "Sender", "TracedTransport", "Tracer", "check_tracer", "traced"]
 
@@ -122,18 +123,18 @@ class TracedTransport:
         return data
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
-        # Most of the time all of it can be sent at once, and is reported before an answer can arrive.
         if (pause := self.pause) is not None:
             pause()
+        # Not the other one's: what it has sent could be answered before it is reported.
         rest = memoryview(data)
-        rest = rest[self.try_send(rest) :]
-        if not rest:
-            return
-        before = self._inner.sent
-        try:
-            self._inner.send_all(rest, deadline)
-        finally:
-            self._passed(self._ours, bytes(rest[: self._inner.sent - before]))
+        while rest and (rest := rest[self.try_send(rest) :]):
+            self._wait_for_room(deadline)
+
+    def _wait_for_room(self, deadline: float | None) -> None:
+        with self.runtime.selector() as selector:
+            selector.register(self.sock, selectors.EVENT_WRITE)
+            if not selector.select(remaining(deadline)):
+                raise TimeoutError("timed out")
 
     def try_send(self, data: bytes | memoryview) -> int:
         with self._in_order():

@@ -263,6 +263,28 @@ def test_decode_to_a_full_disk() -> None:
     assert done.stderr == "syncws decode: error: cannot write /dev/full: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status", "message"),
+    [
+        (">/dev/full", 1, "cannot write: No space left on device"),
+        (">&-", 1, "cannot write: Bad file descriptor"),
+        ("<&-", 2, "standard input is closed"),
+    ],
+)
+def test_decode_without_a_place_to_write_or_read(redirection: str, status: int, message: str) -> None:
+    command = f"echo 8100 | {sys.executable} -m syncws decode {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr == f"syncws decode: error: {message}\n"
+
+
+def test_trace_without_a_place_to_write() -> None:
+    for redirection, message in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        command = f"exec {sys.executable} -m syncws trace --listen 127.0.0.1:0 ws://localhost/ {redirection}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=DEADLINE)
+        assert (done.returncode, done.stderr) == (1, f"syncws trace: error: cannot write: {message}\n")
+
+
 def test_decode_for_somebody_who_stops_reading() -> None:
     with start("decode", "--json") as process:
         assert process.stdin is not None

@@ -17,11 +17,13 @@ from wire import ClientSocket, Running, frame, ws_request
 
 import syncws
 import syncws.gevent
+import syncws.testing
 from syncws.errors import HandshakeError
 from syncws.runtime import THREADS
 from syncws.runtime_gevent import GREENLETS
 from syncws.trace import Chunk, Frame, Handshake, Recorder, annotated
 from syncws.transport import NOW, Transport, transport_for
+from syncws.transport_gevent import transport_for_greenlets
 from syncws.transport_traced import TracedTransport, traced
 
 
@@ -104,6 +106,19 @@ def test_only_what_was_sent_is_reported(ends: tuple[Transport, socket.socket], r
     client.close()
 
 
+def test_a_write_that_sends_nothing_is_not_reported(recorder: Recorder) -> None:
+    one, two = sockets("unix", buffer=4096)
+    transport = traced(transport_for(one), "server", recorder)
+    while transport.try_send(bytes(1000)):
+        pass
+    sent = passed(recorder)
+    with pytest.raises(TimeoutError):
+        transport.send_all(b"x", NOW)
+    assert passed(recorder) == sent == [("server", bytes(transport.sent))]
+    transport.close()
+    two.close()
+
+
 def test_a_large_write_is_reported_whole(ends: tuple[Transport, socket.socket], recorder: Recorder) -> None:
     transport, client = ends
     data = bytes(range(256)) * 4000
@@ -113,6 +128,47 @@ def test_a_large_write_is_reported_whole(ends: tuple[Transport, socket.socket], 
         while len(got) < len(data):
             got += client.recv(65536)
     assert passed(recorder) == [("server", data)]
+
+
+def test_a_large_write_is_reported_as_it_goes(ends: tuple[Transport, socket.socket], recorder: Recorder) -> None:
+    transport, client = ends
+    client.settimeout(DEADLINE)
+    size, read = 4_000_000, 0
+    with Running(lambda: transport.send_all(bytes(size))):
+        for part in (size // 4, size // 2):
+            while read < part:
+                read += len(client.recv(part - read))
+            client.sendall(b"got it")
+            assert transport.recv() == b"got it"
+            answered = max(index for index, chunk in enumerate(recorder.chunks) if chunk.data == b"got it")
+            before = [chunk.data for chunk in recorder.chunks[:answered] if chunk.sender == "server"]
+            assert len(b"".join(before)) >= part
+        while read < size:
+            read += len(client.recv(65536))
+    assert len(b"".join(chunk.data for chunk in recorder.chunks if chunk.sender == "server")) == size
+
+
+@pytest.mark.parametrize("greenlets", [False, True], ids=["threads", "greenlets"])
+def test_large_writes_over_tls(recorder: Recorder, greenlets: bool) -> None:
+    server, client = tls_transports("tcp", buffer=4096)
+    with Running(server.handshake):
+        client.handshake()
+    data = bytes(range(256)) * 4000
+    inner = transport_for_greenlets(client.sock) if greenlets else client
+    writing = traced(inner, "client", recorder)
+
+    def read() -> bytes:
+        got = b""
+        while len(got) < len(data):
+            got += server.recv()
+        return got
+
+    with Running(read) as reading:
+        writing.send_all(data)
+        assert reading.result() == data
+    assert passed(recorder) == [("client", data)]
+    writing.close()
+    server.close()
 
 
 def test_a_timeout_is_nothing_that_passes(ends: tuple[Transport, socket.socket], recorder: Recorder) -> None:
@@ -296,6 +352,19 @@ def test_in_a_handler_of_http_server(recorder: Recorder) -> None:
         server.shutdown()
     assert kinds(recorder)[:4] == ["request", "response", "text", "text"]
     assert recorder.chunks[0].rebuilt
+
+
+def test_in_process() -> None:
+    client, server = Recorder(), Recorder()
+
+    def traced_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        echo(syncws.upgrade(environ, trace=server))
+        return []
+
+    with syncws.testing.connect(traced_app, "/", trace=client) as ws:
+        ws.send("a")
+        assert ws.receive() == "a"
+    assert kinds(client)[:6] == kinds(server)[:6] == ["request", "response", "text", "text", "close", "close"]
 
 
 def test_on_greenlets() -> None:

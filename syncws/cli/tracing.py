@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import re
@@ -61,8 +62,7 @@ def _trace(arguments: argparse.Namespace) -> int:
             where = "{}:{}".format(*arguments.listen)
             raise Failure(f"cannot listen on {where}: {error.strerror or error}", 1) from error
         with proxy, stop_signals(events):
-            # With --json, standard output is for JSON alone.
-            print(f"listening on {_url(proxy, target)}", file=sys.stderr if arguments.json else sys.stdout, flush=True)
+            view.announce(_url(proxy, target), error_output=arguments.json)
             accepting = threading.Thread(target=proxy.serve_forever, args=(_POLL,), name="syncws-accept")
             accepting.start()
             stopped = console.next_event(events) == console.STOP
@@ -70,7 +70,7 @@ def _trace(arguments: argparse.Namespace) -> int:
             accepting.join()
         view.finish()
         if view.failure is not None:
-            raise Failure(f"cannot write the recording: {view.failure.strerror}", 1)
+            raise view.failure
         if page is not None:
             _write(page, render_html(view.items, f"Wire view of {target}"))
     return 0 if stopped else 1
@@ -89,7 +89,7 @@ class _LiveView:
     :param record: the file of a recording.
     :param keep: keep all items, for a page.
     :ivar items: these.
-    :ivar failure: why the recording cannot be written.
+    :ivar failure: why something could not be written.
     """
 
     def __init__(
@@ -103,7 +103,15 @@ class _LiveView:
         self._lock = threading.Lock()  # the recorder lets one thread at a time call on_chunk(), but finish() is ours
         self._over = False
         self.items: list[Item] = []
-        self.failure: OSError | None = None
+        self.failure: Failure | None = None
+
+    def announce(self, url: str, *, error_output: bool) -> None:
+        """Say where the proxy listens; with ``error_output``, standard output is for something else."""
+        line = f"listening on {url}\n"
+        if error_output:
+            sys.stderr.write(line)
+        else:
+            self._print(line)
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Show what a chunk has completed. Never raises: connections go on whatever happens here."""
@@ -114,8 +122,7 @@ class _LiveView:
                 if self._record is not None:
                     write_recording(self._record, [chunk])
             except OSError as error:
-                self.failure = error
-                self._stop()
+                self._stop(Failure(f"cannot write the recording: {error.strerror}", 1))
             self._show(self._annotator.feed(chunk))
 
     def finish(self) -> None:
@@ -128,11 +135,18 @@ class _LiveView:
     def _show(self, items: list[Item]) -> None:
         if self._keep:
             self.items += items
-        if items and not _written(self._shown(items)):
-            self._stop()
+        if items:
+            self._print(self._shown(items))
 
-    def _stop(self) -> None:
+    def _print(self, text: str) -> None:
+        try:
+            _print(text)
+        except OSError as error:
+            self._stop(_failure_of_output(error))
+
+    def _stop(self, failure: Failure | None) -> None:
         self._over = True
+        self.failure = self.failure or failure
         self._events.put(_BROKEN)
 
 
@@ -152,7 +166,14 @@ def _decode(arguments: argparse.Namespace) -> int:
         with _writable(arguments.html) as page:
             _write(page, render_html(items, f"Wire view of {_name_of(arguments.file)}"))
         return 0
-    return 0 if _written(_renderer(arguments)(items)) else 1
+    try:
+        _print(_renderer(arguments)(items))
+    except OSError as error:
+        failure = _failure_of_output(error)
+        if failure is not None:
+            raise failure from error
+        return 1
+    return 0
 
 
 def _items_of_hex(data: bytes, arguments: argparse.Namespace) -> list[Item]:
@@ -172,27 +193,40 @@ def _renderer(arguments: argparse.Namespace) -> Callable[[list[Item]], str]:
         return lambda items: "".join(json.dumps(to_json(item)) + "\n" for item in items)
     if arguments.color == "always" and not can_color():
         raise Failure("--color always needs the package rich: pip install 'syncws[trace]'", 2)
-    color = arguments.color == "always" or (arguments.color == "auto" and sys.stdout.isatty() and can_color())
+    color = arguments.color == "always" or (arguments.color == "auto" and _on_terminal() and can_color())
     return lambda items: render_text(items, color)
 
 
-def _written(text: str) -> bool:
-    """Write to standard output; return whether that was possible."""
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _print(text: str) -> None:
+    """Write to standard output.
+
+    :raises OSError: that is not possible, and will not be from now on.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     try:
         # Whatever the terminal's encoding is; what it has no character for is no reason to stop.
-        data = text.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(text.encode(sys.stdout.encoding, "backslashreplace"))
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # Whoever reads has enough; Python would try again at its end.
+    except OSError:
+        # Python would try again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
+        raise
+
+
+def _failure_of_output(error: OSError) -> Failure | None:
+    """Return what is to be said of an error; nothing, if whoever reads has had enough."""
+    return None if isinstance(error, BrokenPipeError) else Failure(f"cannot write: {error.strerror}", 1)
 
 
 def _read(name: str) -> str:
     try:
+        if name == "-" and sys.stdin is None:
+            raise Failure("standard input is closed", 2)
         if name == "-":
             data = sys.stdin.buffer.read()
         else:

@@ -20,8 +20,17 @@ from ..protocol.handshake import RequestHead, ResponseHead, accept_value, check_
 from ..protocol.headers import Headers
 from .items import Accept, Field
 
-__all__ = ["Asked", "NeedMore", "accept_of", "fields_of", "judge_request", "judge_response", "place_of", "read_request"]
-__all__ += ["read_response"]
+__all__ = [
+    "Asked",
+    "NeedMore",
+    "accept_of",
+    "fields_of",
+    "judge_request",
+    "judge_response",
+    "place_of",
+    "read_request",
+    "read_response",
+]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
