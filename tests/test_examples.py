@@ -39,12 +39,22 @@ SERVERS = {
     "wsgi_app.py": ("shout", "syncws"),
 }
 # Their WebSockets are lost with the process: nobody closes what a thread of our own, or the standard library's, serves.
-WITHOUT_CLOSE_FRAME = {"handshake_by_hand.py": "", "http_server.py": "clock", "plain_socket.py": ""}
+WITHOUT_CLOSE_FRAME = {
+    "forty_lines.py": "",
+    "handshake_by_hand.py": "",
+    "http_server.py": "clock",
+    "plain_socket.py": "",
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_examples_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+def test_forty_lines_are_forty() -> None:
+    code = (EXAMPLES / "forty_lines.py").read_text(encoding="utf-8").rpartition('"""\n\n')[2]
+    assert len(code.splitlines()) <= 40
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -36,6 +36,25 @@ def test_echo_to_several_clients(name: str) -> None:
         assert clients[0].receive(timeout=DEADLINE) == "still there"
 
 
+def test_forty_lines_echo_to_one_client_after_the_other() -> None:
+    with running("forty_lines.py") as uri:
+        for _ in range(2):
+            with syncws.connect(uri) as ws:
+                for message in ["hello", b"\x00\x01", "", "Grüße", "x" * 125, "x" * 126, b"y" * 65535, b"y" * 65536]:
+                    ws.send(message)
+                    assert ws.receive(timeout=DEADLINE) == message
+                assert ws.ping(b"are you there?", timeout=DEADLINE) > 0
+                ws.close(4000, "enough")
+                assert ws.close_code == 4000
+        address = urlsplit(uri)
+        for nonsense in [b"", b"\r\n\r\n", ws_request() + b"\x81"]:
+            with socket.create_connection((address.hostname, address.port), timeout=DEADLINE) as sock:
+                sock.sendall(nonsense)
+        with syncws.connect(uri) as ws:
+            ws.send("still there")
+            assert ws.receive(timeout=DEADLINE) == "still there"
+
+
 @pytest.mark.parametrize("name, status", [("plain_socket.py", 426), ("handshake_by_hand.py", 400)])
 def test_plain_sockets_outlive_a_request_that_is_no_websocket(name: str, status: int) -> None:
     with running(name) as uri:
