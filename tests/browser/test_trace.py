@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import DEADLINE
-from support import require_module, require_tool
+from support import require_module
 from traces import SESSION, tracing
 from wire import Running, wait_until
 
@@ -19,7 +18,6 @@ from syncws.trace import annotated, read_recording, render_html
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PAGE = b"<!DOCTYPE html><title>A page</title>"
 TALK = """url => new Promise((resolve, reject) => {
     const ws = new WebSocket(url, ["chat"]);
@@ -27,19 +25,6 @@ TALK = """url => new Promise((resolve, reject) => {
     ws.onmessage = (event) => { ws.close(4000, "enough"); ws.onclose = (close) => resolve([event.data, close.code]); };
     ws.onerror = () => reject("it does not open");
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_module("playwright")
-    chromium = shutil.which("chromium")
-    require_tool("chromium, a browser", chromium)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @contextlib.contextmanager
