@@ -1,11 +1,12 @@
 """A Bottle app: a page with a clock that the server keeps going, and how many people look at it.
 
 Run: python examples/bottle_ticker.py [PORT]    (needs Bottle)
-Try: open the page in two windows, and press Faster in one of them.
+Try: open the page in two windows, and press Faster in one of them; a private window counts as somebody else.
 """
 
 from __future__ import annotations
 
+import collections
 import sys
 import threading
 import time
@@ -31,7 +32,7 @@ ws.onmessage = event => {
 
 app = bottle.Bottle()
 app.install(WebSocketPlugin(max_message_size=100))
-people: set[str] = set()
+people: collections.Counter[str] = collections.Counter()  # how many windows each visitor has
 lock = threading.Lock()
 
 
@@ -52,7 +53,7 @@ def ticker(ws: syncws.WebSocket, times: int) -> None:
     """Send the time so many times a second, or twice as often each time that the page asks for it."""
     visitor = request.get_cookie("visitor") or "somebody"
     with lock:
-        people.add(visitor)
+        people[visitor] += 1
     try:
         pause = 1 / max(1, times)
         while True:
@@ -65,7 +66,9 @@ def ticker(ws: syncws.WebSocket, times: int) -> None:
     finally:
         # Reached when the page is closed: receive() and send() raise ConnectionClosed then.
         with lock:
-            people.discard(visitor)
+            people[visitor] -= 1
+            if not people[visitor]:
+                del people[visitor]
 
 
 if __name__ == "__main__":

@@ -19,13 +19,15 @@ def main(uri: str, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: client.py URI [WORD ...]")
     try:
         main(sys.argv[1], sys.argv[2:])
     except syncws.ConnectionClosed as closed:
         sys.exit(f"the server ended it: {closed}")
     except TimeoutError:
         sys.exit("the server does not answer")
-    except (syncws.HandshakeError, OSError) as error:
+    except (syncws.HandshakeError, OSError, ValueError) as error:  # ValueError: what is wrong with the URI
         sys.exit(f"no connection: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -42,10 +42,10 @@ def change(message: str | bytes) -> None:
 
 
 def draw(ws: syncws.WebSocket) -> None:
-    with lock:
-        viewers.add(ws)
-        ws.send(drawing, wait=False)
     try:
+        with lock:
+            viewers.add(ws)
+            ws.send(drawing, wait=False)
         for message in ws:
             if message == "clear" or (isinstance(message, bytes) and are_strokes(message)):
                 change(message)

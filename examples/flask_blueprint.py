@@ -30,7 +30,7 @@ def database() -> sqlite3.Connection:
 
 @stock.before_request
 def check_key() -> None:
-    if not hmac.compare_digest(request.args.get("key", ""), "secret"):
+    if not hmac.compare_digest(request.args.get("key", "").encode(), b"secret"):
         abort(401)
 
 
@@ -40,7 +40,7 @@ def prices(ws: syncws.WebSocket, currency: str) -> None:
         # The database is closed while the handler waits for the next message.
         with message_context():
             (price,) = database().execute("SELECT length(?)", [str(message)]).fetchone()
-        ws.send(json.dumps({"name": message, "price": price, "currency": currency}))
+        ws.send(json.dumps({"name": str(message), "price": price, "currency": currency}))
 
 
 def close_database(_: BaseException | None) -> None:

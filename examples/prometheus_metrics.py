@@ -1,6 +1,6 @@
-"""An echo server, and its metrics for Prometheus on a port of their own, which only this machine can reach.
+"""An echo server, and its metrics for Prometheus on a port of their own.
 
-Run: python examples/prometheus_metrics.py [PORT [PORT OF THE METRICS]]
+Run: python examples/prometheus_metrics.py [PORT [PORT OF THE METRICS]]    (needs prometheus_client)
 Try: python -m syncws connect ws://127.0.0.1:8000/, and meanwhile curl http://127.0.0.1:9000/metrics
 """
 
@@ -22,7 +22,7 @@ def echo(ws: syncws.WebSocket) -> None:
 
 
 def main(port: int = 8000, metrics_port: int = 9000) -> None:
-    server = syncws.WebSocketServer(("", port), echo)
+    server = syncws.WebSocketServer(("127.0.0.1", port), echo)
     REGISTRY.register(ServerCollector(server))
     metrics = syncws.WSGIServer(("127.0.0.1", metrics_port), make_wsgi_app())
     print(f"ws://127.0.0.1:{server.server_address[1]}", flush=True)

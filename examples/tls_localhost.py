@@ -2,7 +2,7 @@
 
 Run: python examples/tls_localhost.py [PORT]    (needs trustme)
 Try: python -m syncws connect --cafile FILE wss://localhost:8443/, with the file that it names. Without --cafile, the
-     client does not trust the authority; with wss://127.0.0.2:8443/, the certificate is not for that name.
+     client does not trust the authority; with wss://127.0.0.1:8443/, the certificate is not for that name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def echo(ws: syncws.WebSocket) -> None:
 def make_files(directory: Path) -> tuple[Path, Path]:
     """Make the file that the server needs, with a certificate and its key, and that which clients need."""
     authority = trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate = authority.issue_cert("localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
     authority.cert_pem.write_to_path(directory / "authority.pem")
     return directory / "server.pem", directory / "authority.pem"

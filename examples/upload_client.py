@@ -37,9 +37,11 @@ def upload(uri: str, path: Path) -> bool:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: upload_client.py URI FILE")
     try:
         sys.exit(0 if upload(sys.argv[1], Path(sys.argv[2])) else 1)
-    except (syncws.HandshakeError, OSError) as error:  # ConnectionClosed is an OSError
+    except (syncws.HandshakeError, OSError, ValueError) as error:  # ConnectionClosed is an OSError
         sys.exit(f"not uploaded: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,8 @@ from support import require_module
 
 import syncws
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "tutorial" / "flask.rst").read_text()
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "tutorial" / "flask.rst").read_text()
 
 
 @pytest.fixture
@@ -23,9 +25,12 @@ def directory(tmp_path: Path) -> Path:
     """Where the reader of the tutorial has written both files."""
     require_module("flask")
     app, test = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", PAGE)
-    (tmp_path / "app.py").write_text(textwrap.dedent(app))
-    (tmp_path / "test_app.py").write_text(textwrap.dedent(test))
-    return tmp_path
+    shutil.copy(ROOT / "setup.cfg", tmp_path)  # as in a clone
+    directory = tmp_path / "shout"
+    directory.mkdir()
+    (directory / "app.py").write_text(textwrap.dedent(app))
+    (directory / "test_app.py").write_text(textwrap.dedent(test))
+    return directory
 
 
 def environment() -> dict[str, str]:
@@ -48,7 +53,9 @@ def test_endpoint_under_flask_run(directory: Path) -> None:
 
 
 def test_test_of_the_tutorial_passes(directory: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_app.py"]
-    done = subprocess.run(command, cwd=directory, env=environment(), stdout=subprocess.PIPE, text=True, timeout=60)
+    command = re.search(r"\$ \.\./\.venv/bin/python (-m pytest .*)", PAGE)
+    assert command
+    arguments = [sys.executable, *command[1].split()]
+    done = subprocess.run(arguments, cwd=directory, env=environment(), stdout=subprocess.PIPE, text=True, timeout=60)
     assert "1 passed" in done.stdout, done.stdout
     assert done.returncode == 0

@@ -32,7 +32,7 @@ def test_tls_on_localhost_for_those_who_trust_the_authority() -> None:
         with pytest.raises(SSLCertVerificationError):
             syncws.connect(found[1])
         with pytest.raises(SSLCertVerificationError, match="mismatch"):
-            syncws.connect(found[1].replace("localhost", "127.0.0.1"), ssl=trusting, server_hostname="127.0.0.2")
+            syncws.connect(found[1].replace("localhost", "127.0.0.1"), ssl=trusting)
 
 
 def serve(server: syncws.WebSocketServer) -> Running:

@@ -29,6 +29,12 @@ def test_bottle_ticker_ticks_as_fast_as_it_is_told() -> None:
             assert tick["people"] == 1
             with syncws.connect(uri) as bob:
                 assert receive_json(bob)["people"] == 2
+            with syncws.connect(uri, headers={"Cookie": "visitor=ann"}) as window:
+                while receive_json(window)["people"] != 1:
+                    pass  # bob is about to go
+            ann.send("who is there?")
+            while (people := receive_json(ann)["people"]) != 1:
+                assert people == 2
             for _ in range(4):
                 ann.send("faster")
                 ann.receive(timeout=DEADLINE)
@@ -90,11 +96,16 @@ def test_flask_blueprint_wants_the_key() -> None:
         with pytest.raises(syncws.HandshakeError) as refused:
             syncws.connect(prices)
         assert refused.value.status == 401
+        with pytest.raises(syncws.HandshakeError) as refused:
+            syncws.connect(prices + "?key=%C3%A9")
+        assert refused.value.status == 401
         with syncws.connect(prices + "?key=secret", compression=True) as ws:
             assert ws.extensions
             for name in ("bolt", "nut"):
                 ws.send(name)
                 assert receive_json(ws) == {"name": name, "price": len(name), "currency": "EUR"}
+            ws.send(b"nut")
+            assert receive_json(ws)["name"] == "b'nut'"
 
 
 def test_flask_dashboard_shows_the_work_that_it_is_given() -> None:
