@@ -7,7 +7,8 @@ Reads what ``compare.py --json benchmarks/results.json`` has written, and writes
 - ``docs/images/performance-small.svg``: its first part, for the README.
 
 The same results give the same files. Bars are medians; the thin line at a bar goes from the slowest round to the
-fastest. Results of fewer than three rounds are called a trial in all three.
+fastest. A bar with an arrow behind its number is cut off. Results of fewer than three rounds are called a trial in all
+three.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Results = dict[str, Any]
 _BASE = "websockets.sync"
 _TRIAL = "A trial run, too short to mean anything."
 _ENOUGH = 3  # rounds
-_WIDTH, _MARGIN, _LABELS, _NUMBERS = 720, 16, 206, 66  # pixels
+_WIDTH, _MARGIN, _LABELS, _NUMBERS = 720, 16, 206, 84  # pixels
 _BAR, _PITCH, _HEAD, _GAP = 14, 21, 34, 14
 # A paper of its own, because the theme of a page can be another than the system's.
 _STYLE = """\
@@ -97,7 +98,7 @@ def table(results: Results) -> str:
         ".. Made by benchmarks/report.py; do not edit.",
         "",
         f"{results['python']}, {results['system']}, {results['date']}: the medians of {results['rounds']} rounds of "
-        f"{results['seconds']:g} seconds.",
+        f"{results['seconds']:g} s.",
         "",
         *([f".. warning:: {_TRIAL}", ""] if results["rounds"] < _ENOUGH else []),
         ".. image:: /images/performance.svg",
@@ -135,7 +136,10 @@ def _bars(results: Results, cell: str) -> list[_Bar]:
 
 
 def _panel(results: Results, cell: str, bars: list[_Bar], top: int) -> list[str]:
-    scale = (_WIDTH - 2 * _MARGIN - _LABELS - _NUMBERS) / max(1, *(bar.fastest for bar in bars))
+    room = _WIDTH - 2 * _MARGIN - _LABELS - _NUMBERS
+    # The limit may be so far away that nothing could be told from the others; then its bar is cut off.
+    most = max(1, *(bar.fastest for bar in bars if results["peers"][bar.peer]["versions"]))
+    scale = room / most
     left = _MARGIN + _LABELS
     lines = [
         f'<text class="head" x="{_MARGIN}" y="{top + 16}">{escape(cell)}'
@@ -145,13 +149,14 @@ def _panel(results: Results, cell: str, bars: list[_Bar], top: int) -> list[str]
         y = top + _HEAD + _PITCH * index
         about = results["peers"][bar.peer]
         kind = "ours" if bar.peer.partition(".")[0] == "syncws" else "theirs" if about["versions"] else "limit"
-        end = left + scale * bar.fastest
+        slowest, median, fastest = (scale * min(most, value) for value in (bar.slowest, bar.median, bar.fastest))
+        number = _number(bar.median) + (" →" if bar.fastest > most else "")
         lines += [
             f'<text class="{kind}-name" x="{left - 8}" y="{y + 11}" text-anchor="end">{escape(_short(bar.peer))}'
             f'<tspan class="soft" font-weight="400">, {_kind(about)}</tspan></text>',
-            f'<rect class="{kind}" x="{left}" y="{y}" width="{scale * bar.median:.1f}" height="{_BAR}" rx="2"/>',
-            f'<path class="spread" d="M{left + scale * bar.slowest:.1f} {y + _BAR / 2}H{end:.1f}"/>',
-            f'<text class="soft" x="{end + 6:.1f}" y="{y + 11}">{_number(bar.median)}</text>',
+            f'<rect class="{kind}" x="{left}" y="{y}" width="{median:.1f}" height="{_BAR}" rx="2"/>',
+            f'<path class="spread" d="M{left + slowest:.1f} {y + _BAR / 2}H{left + fastest:.1f}"/>',
+            f'<text class="soft" x="{left + fastest + 6:.1f}" y="{y + 11}">{number}</text>',
         ]
     return lines
 

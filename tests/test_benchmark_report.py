@@ -92,7 +92,7 @@ def test_plot_has_bars_of_medians_from_the_fastest_to_the_slowest() -> None:
     svg = ET.fromstring(report.plot(RESULTS))
     assert texts(svg) == [
         "many & small – messages per second",
-        *("raw threads, no protocol", "54\u202f300"),
+        *("raw threads, no protocol", "54\u202f300 →"),
         *("syncws, threads", "204"),
         *("websockets.sync, threads", "100"),
         *("websockets, uvloop", "0"),
@@ -122,7 +122,7 @@ def test_plot_of_some_cells_and_without_us() -> None:
 
 def test_table() -> None:
     text = report.table(RESULTS)
-    assert "CPython 3.11.0, Linux on x86_64, 2 cores, 2026-01-31: the medians of 3 rounds of 0.5 seconds.\n" in text
+    assert "CPython 3.11.0, Linux on x86_64, 2 cores, 2026-01-31: the medians of 3 rounds of 0.5 s.\n" in text
     rows = [re.split(r"\n +- ?", row.strip()) for row in text.partition("stub-columns")[2].split("* -")[1:]]
     rows[-1] = [cell.partition("\n")[0] for cell in rows[-1]]
     assert [[cell.strip() for cell in row] for row in rows] == [
