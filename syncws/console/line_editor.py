@@ -20,7 +20,20 @@ END = "end"  # Ctrl-D in an empty line
 SUSPEND = "suspend"  # Ctrl-Z
 
 # A key is a character, an escape sequence (ECMA-48, 5.4), or the escape character and another one, for Alt.
-_KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\[O]|[^\x1b]", re.DOTALL)
+_KEY = re.compile(
+    r"""
+    \x1b\[ [0-?]* [\ -/]* [@-~]
+    | \x1bO [\ -~]
+    | \x1b [^\[O\x00-\x07\x09-\x1f]
+    | [^\x1b]
+    # What cannot become any of these, whatever follows, is a key that does nothing; what follows counts by itself.
+    | \x1b\[ [0-?]* (?= [^\ -~] )
+    | \x1b\[ [0-?]* [\ -/]+ (?= [^\ -/@-~] )
+    | \x1bO (?= [^\ -~] )
+    | \x1b (?= [\x00-\x07\x09-\x1f] )
+    """,
+    re.VERBOSE,
+)
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 _WORD = re.compile(r"\w+", re.ASCII)
 
