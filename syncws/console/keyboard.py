@@ -18,6 +18,7 @@ from collections import deque
 from .formats import printable
 from .history import History, history_file
 from .line_editor import SUSPEND, LineEditor
+from .output import write_text
 
 __all__ = ["Keyboard", "open_keyboard"]
 
@@ -92,14 +93,20 @@ class Keyboard:
                     self._write(self._line())
 
     def close(self) -> None:
-        """Give the terminal back. A line that is not finished stays to be seen, and is kept in the history."""
+        """Give the terminal back. A line that is not finished stays to be seen, and is kept in the history.
+
+        This waits as long as the terminal takes no output, after Ctrl-S for one; its settings are given back before.
+        """
+        if not self._closed:
+            with contextlib.suppress(termios.error):  # it may have gone
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             drawn, self._drawn = self._drawn, False
             self._history.add(self._editor.text)
-            with contextlib.suppress(OSError, termios.error):  # it may have gone
+            with contextlib.suppress(OSError, termios.error):
                 if drawn:
                     self._write(f"{_ERASE}{_PROMPT}{printable(self._editor.text)}\n" if self._editor.text else _ERASE)
                 self._give_back()
@@ -135,5 +142,4 @@ class Keyboard:
         self._take_over()
 
     def _write(self, text: str) -> None:
-        sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
-        sys.stdout.buffer.flush()
+        write_text(sys.stdout, text)
