@@ -87,6 +87,39 @@ def test_paste_ends_after_half_an_escape_sequence() -> None:
     assert editor.feed("\x1b[200~two\x1b\x1b[201~\r") == [("line", "two")]
 
 
+@pytest.mark.parametrize("begin, end", [("\x1b[200~", "\x1b[201~"), ("", "")], ids=["pasted", "typed"])
+def test_many_characters_are_inserted_at_once(begin: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    insertions = []
+    insert = LineEditor._insert
+
+    def counted(editor: LineEditor, text: str) -> None:
+        insertions.append(len(text))
+        insert(editor, text)
+
+    monkeypatch.setattr(LineEditor, "_insert", counted)
+    editor = LineEditor([])
+    editor.feed(begin)
+    for _ in range(100):
+        editor.feed(4096 * "x")
+    editor.feed(f"{end}\u202e{LEFT}é")  # what cannot be shown is left out, as it is of a single key
+    assert editor.text == 409_599 * "x" + "éx"
+    assert len(insertions) == 102
+
+
+def test_only_what_is_shown_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def counted(char: str) -> int:
+        measured.append(char)
+        return cells(char)
+
+    monkeypatch.setattr("syncws.console.line_editor.cells", counted)
+    editor = LineEditor([])
+    editor.feed(100_000 * "x" + 100 * LEFT)
+    assert editor.row(80) == (79 * "x", 79)
+    assert len(measured) <= 2 * 80
+
+
 def test_control_d_and_control_z() -> None:
     editor = LineEditor([])
     assert editor.feed("a\x04\x1a\x7f\x04") == [(SUSPEND, ""), (END, "")]
