@@ -1,7 +1,7 @@
 """The terminal while a line is being typed on it: what is shown meanwhile goes above that line.
 
 :func:`open_keyboard` takes the terminal over, :meth:`Keyboard.close` gives it back as it was. In between the terminal
-sends each key at once and echoes none. Only the characters for interrupt and quit remain what they are: signals.
+sends each key at once and echoes none. Only the character for interrupt remains what it is: a signal.
 """
 
 from __future__ import annotations
@@ -125,8 +125,10 @@ class Keyboard:
         mode = termios.tcgetattr(self._fd)
         mode[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        # Ctrl-Z is a key like others: the terminal has to be given back first.
-        mode[6][termios.VSUSP] = os.fpathconf(self._fd, "PC_VDISABLE").to_bytes(1, "big")
+        # Ctrl-Z is a key like others: the terminal has to be given back first. So is Ctrl-\, which does nothing: a process
+        # that it ends gives nothing back.
+        disabled = os.fpathconf(self._fd, "PC_VDISABLE").to_bytes(1, "big")
+        mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = disabled
         termios.tcsetattr(self._fd, termios.TCSANOW, mode)
         self._write(_PASTE_ON)
 
