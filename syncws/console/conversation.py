@@ -38,7 +38,7 @@ _ENDED_WELL = (1000, 1001, 1005)
 _LONGEST_NAP = 0.5  # seconds
 _LONGEST_SLEEP = 3600.0  # seconds; time.sleep() refuses infinity
 _LONGEST_CLOSING = 15.0  # seconds after a signal; the closing handshake takes 10 at most, if not told otherwise
-_LONGEST_SHOWING = 5.0  # seconds after a signal, for what is shown at the end
+_LONGEST_SHOWING = 5.0  # seconds for what is shown at the end
 
 
 def converse(
@@ -87,17 +87,17 @@ def converse(
     if event == STOP:
         talk.closed.wait(_LONGEST_CLOSING)
         if not concurrent.futures.wait([talk.status], _LONGEST_SHOWING).done:
-            _in_time(lambda: display.note("nobody reads the output: what was not read of it is lost"))
+            _in_time(_LONGEST_NAP, lambda: display.note("nobody reads the output: what was not read of it is lost"))
             return 0
     status = talk.status.result()
     return 0 if event == STOP else status
 
 
-def _in_time(action: Callable[[], None]) -> None:
+def _in_time(seconds: float, action: Callable[[], None]) -> None:
     """Do what may wait for the reader of an output for ever; that it is not done after a while is no error."""
     thread = threading.Thread(target=action, name="syncws-show", daemon=True)
     thread.start()
-    thread.join(_LONGEST_SHOWING)
+    thread.join(seconds)
 
 
 def next_event(events: SimpleQueue[str]) -> str:
@@ -123,7 +123,7 @@ def _next_event_at(keyboard: Keyboard, events: SimpleQueue[str]) -> str:
         while (event := next_event(events)) == _CONTINUED:
             keyboard.resume()
     finally:
-        _in_time(keyboard.close)
+        _in_time(_LONGEST_SHOWING, keyboard.close)
         signal.signal(signal.SIGCONT, before)
     return event
 
