@@ -125,8 +125,8 @@ class Keyboard:
         mode = termios.tcgetattr(self._fd)
         mode[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        # Ctrl-Z is a key like others: the terminal has to be given back first. So is Ctrl-\, which does nothing: a process
-        # that it ends gives nothing back.
+        # Ctrl-Z is a key like others: the terminal has to be given back first. So is Ctrl-\, which does nothing: a
+        # process that it ends gives nothing back.
         disabled = os.fpathconf(self._fd, "PC_VDISABLE").to_bytes(1, "big")
         mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = disabled
         termios.tcsetattr(self._fd, termios.TCSANOW, mode)
