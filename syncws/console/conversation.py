@@ -39,6 +39,7 @@ _LONGEST_NAP = 0.5  # seconds
 _LONGEST_SLEEP = 3600.0  # seconds; time.sleep() refuses infinity
 _LONGEST_CLOSING = 15.0  # seconds after a signal; the closing handshake takes 10 at most, if not told otherwise
 _LONGEST_SHOWING = 5.0  # seconds for what is shown at the end
+_LONGEST_NOTE = 2.0  # seconds for saying that it was not shown
 
 
 def converse(
@@ -87,7 +88,7 @@ def converse(
     if event == STOP:
         talk.closed.wait(_LONGEST_CLOSING)
         if not concurrent.futures.wait([talk.status], _LONGEST_SHOWING).done:
-            _in_time(_LONGEST_NAP, lambda: display.note("nobody reads the output: what was not read of it is lost"))
+            _in_time(_LONGEST_NOTE, lambda: display.note("nobody reads the output: what was not read of it is lost"))
             return 0
     status = talk.status.result()
     return 0 if event == STOP else status
