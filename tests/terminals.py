@@ -28,8 +28,9 @@ class Terminal:
     :ivar written: everything that the process has written so far.
     """
 
-    def __init__(self, person: int, process: subprocess.Popen[bytes], columns: int) -> None:
+    def __init__(self, person: int, terminal: int, process: subprocess.Popen[bytes], columns: int) -> None:
         self._person = person
+        self._terminal = terminal
         self.process = process
         self.written = b""
         self._screen = pyte.Screen(columns, 50)
@@ -53,6 +54,10 @@ class Terminal:
     def modes(self) -> list[object]:
         """The settings of the terminal, such as whether it echoes."""
         return termios.tcgetattr(self._person)
+
+    def stop_output(self) -> None:
+        """Have the terminal take no output, as Ctrl-S does."""
+        termios.tcflow(self._terminal, termios.TCOOFF)
 
     def wait_for(self, *rows: str, cursor: int | None = None) -> None:
         """Wait until the last rows are these, and the cursor is in this column."""
@@ -106,7 +111,7 @@ def on_terminal(
             command, stdout=stdout or terminal, stderr=terminal, env=environment, start_new_session=True
         ) as process:
             try:
-                yield Terminal(person, process, columns)
+                yield Terminal(person, terminal, process, columns)
             finally:
                 process.terminate()
                 try:

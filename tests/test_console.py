@@ -332,6 +332,32 @@ def test_signal_ends_the_conversation(number: signal.Signals) -> None:
     assert codes == [1001]
 
 
+@pytest.mark.parametrize("input_ends", [False, True], ids=["input open", "input ended"])
+def test_signal_ends_the_conversation_while_nobody_reads_the_output(input_ends: bool) -> None:
+    codes: SimpleQueue[int | None] = SimpleQueue()
+
+    def flood(ws: ServerConnection) -> None:
+        ws.send(200_000 * "x")  # more than a pipe takes
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(DEADLINE)
+        codes.put(closed.value.rcvd and closed.value.rcvd.code)
+
+    with serving(flood) as uri, start("connect", uri, "--wait", "0" if input_ends else "inf") as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        try:
+            assert os.read(process.stdout.fileno(), 1) == b"x"  # now it waits for a reader of the rest
+            if input_ends:
+                process.stdin.close()
+                assert codes.get(timeout=DEADLINE) == 1000
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE) == 0
+        finally:
+            process.kill()
+        assert process.stderr.read() == "connected\nnobody reads the output: what was not read of it is lost\n"
+    if not input_ends:
+        assert codes.get(timeout=DEADLINE) == 1001
+
+
 def test_signal_ends_the_opening_handshake() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,

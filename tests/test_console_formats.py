@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncws.console.formats import hex_dump, pretty_json, size_of
+from syncws.console.formats import DEEPEST, LONGEST, hex_dump, pretty_json, size_of
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,34 @@ def test_json_is_shown_as_it_came(text: str) -> None:
 )
 def test_other_text_is_not_touched(text: str) -> None:
     assert pretty_json(text) is None
+
+
+@pytest.mark.parametrize("opening, closing", [("[", "]"), ('{"a":', "}")])
+def test_json_of_many_levels_is_not_laid_out(opening: str, closing: str) -> None:
+    assert pretty_json(DEEPEST * opening + "1" + DEEPEST * closing) is not None
+    assert pretty_json((DEEPEST + 1) * opening + "1" + (DEEPEST + 1) * closing) is None
+    # What closes in between does not count.
+    assert pretty_json("[" + ",".join(100 * [f"{opening}1{closing}"]) + "]") is not None
+
+
+def test_json_that_would_become_too_long_is_not_laid_out() -> None:
+    # An element, a comma and "\n  " are five characters; "[", "\n" and "]" and the missing comma are two more.
+    count = (LONGEST - 2) // 5
+    shown = pretty_json("[" + ",".join(count * ["1"]) + "]")
+    assert shown is not None
+    assert LONGEST - 5 < len(shown) <= LONGEST
+    assert pretty_json("[" + ",".join((count + 1) * ["1"]) + "]") is None
+
+
+def test_layout_cannot_be_made_to_take_all_memory() -> None:
+    text = DEEPEST * "[" + ",".join(120_000 * ["1"]) + DEEPEST * "]"
+    tracemalloc.start()
+    try:
+        assert pretty_json(text) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * len(text)
 
 
 values = st.recursive(

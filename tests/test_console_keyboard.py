@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,34 @@ def test_closing_ends_the_reading(tmp_path: Path) -> None:
         keyboard.show("after it\n")
         shown(person, b"after it\r\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_control_characters_that_are_no_signals_meanwhile(tmp_path: Path) -> None:
+    # A core dump, unlike the end by another signal, would leave the terminal as it is.
+    with own_terminal() as (person, terminal):
+        keyboard = Keyboard(terminal, History(tmp_path / "history"))
+        os.write(person, b"one\x1c two\r")  # Ctrl-\
+        assert keyboard.read_line() == "one two"
+        special = termios.tcgetattr(terminal)[6]
+        disabled = os.fpathconf(terminal, "PC_VDISABLE").to_bytes(1, "big")
+        assert special[termios.VQUIT] == special[termios.VSUSP] == disabled
+        assert special[termios.VINTR] == b"\x03"
+        keyboard.close()
+        assert termios.tcgetattr(terminal)[6][termios.VQUIT] == b"\x1c"
+
+
+def test_settings_are_given_back_while_the_terminal_takes_no_output(tmp_path: Path) -> None:
+    tries = threading.Event()
+    with own_terminal() as (_, terminal):
+        before = termios.tcgetattr(terminal)
+        keyboard = Keyboard(terminal, History(tmp_path / "history"))
+        termios.tcflow(terminal, termios.TCOOFF)  # as Ctrl-S does
+        closing = start(keyboard.close)
+        while termios.tcgetattr(terminal) != before:
+            assert not tries.wait(0.02)
+        termios.tcflow(terminal, termios.TCOON)
+        closing.result()
+        assert termios.tcgetattr(terminal) == before
 
 
 def test_resuming(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from syncws.console.line_editor import END, SUSPEND, LineEditor, cells
@@ -49,6 +49,10 @@ def edited(keys: str, history: tuple[str, ...] = ()) -> str:
         ("one two\x1b\x7f", "one |"),
         (f"one two{HOME}\x1bd", "| two"),
         (f"one{HOME}\x15\x19", "|one"),
+        (f"abc\x1b{LEFT}X", "abX|c"),
+        ("a\x1b[\x7fb\x1b[12;é\x1b[ 1\x1bOé\x1bé", "bé1é|"),
+        ("abc\x1b[\x1b[1\x1b[DX", "abX|c"),
+        ("abc\x1b\x01X\x1b\x08", "|abc"),
         ("a\tb\x00\x07\x1b[99;99Z\x1bq\x1bOP", r"a\tb|"),
         ("\x1b[200~one\r\ntwo\tthree\x04\x1b[A\x01\x1b[201~!", r"one\n\ntwo\tthree!|"),
     ],
@@ -62,6 +66,58 @@ def test_finished_lines(end: str) -> None:
     editor = LineEditor([])
     assert editor.feed(f"one{end}two{LEFT}{end}{end}thr") == [("line", "one"), ("line", "two"), ("line", "")]
     assert editor.text == "thr"
+
+
+@given(st.text(st.sampled_from("\x1b\x1b\x1b[O019;? /~aHDé\x7f\x08\x01\x19")), st.booleans())
+@example("\x1b", False)
+@example("\x1b[", False)
+@example("\x1b[1 ", False)
+@example("\x1bO", False)
+def test_enter_always_finishes_a_line(keys: str, key_by_key: bool) -> None:
+    editor = LineEditor([])
+    for piece in keys if key_by_key else [keys]:
+        assert editor.feed(piece) == []
+    assert [kind for kind, _ in editor.feed("\r")] == ["line"]
+    assert editor.feed("hello\r\x04") == [("line", "hello"), (END, "")]
+
+
+def test_paste_ends_after_half_an_escape_sequence() -> None:
+    editor = LineEditor([])
+    assert editor.feed("\x1b[200~one\x1b[\x1b[201~\r") == [("line", "one")]
+    assert editor.feed("\x1b[200~two\x1b\x1b[201~\r") == [("line", "two")]
+
+
+@pytest.mark.parametrize("begin, end", [("\x1b[200~", "\x1b[201~"), ("", "")], ids=["pasted", "typed"])
+def test_many_characters_are_inserted_at_once(begin: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    insertions = []
+    insert = LineEditor._insert
+
+    def counted(editor: LineEditor, text: str) -> None:
+        insertions.append(len(text))
+        insert(editor, text)
+
+    monkeypatch.setattr(LineEditor, "_insert", counted)
+    editor = LineEditor([])
+    editor.feed(begin)
+    for _ in range(100):
+        editor.feed(4096 * "x")
+    editor.feed(f"{end}\u202e{LEFT}é")  # what cannot be shown is left out, as it is of a single key
+    assert editor.text == 409_599 * "x" + "éx"
+    assert len(insertions) == 102
+
+
+def test_only_what_is_shown_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def counted(char: str) -> int:
+        measured.append(char)
+        return cells(char)
+
+    monkeypatch.setattr("syncws.console.line_editor.cells", counted)
+    editor = LineEditor([])
+    editor.feed(100_000 * "x" + 100 * LEFT)
+    assert editor.row(80) == (79 * "x", 79)
+    assert len(measured) <= 2 * 80
 
 
 def test_control_d_and_control_z() -> None:

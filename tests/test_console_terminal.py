@@ -354,6 +354,19 @@ def test_terminal_gets_its_settings_back(echo: Server, tmp_path: Path) -> None:
         assert person.modes() == before
 
 
+def test_signal_while_the_terminal_takes_no_output(peer: Peer, tmp_path: Path) -> None:
+    with serving(peer) as uri, on_terminal("connect", uri, home=tmp_path) as person:
+        before = person.modes()
+        person.wait_for(">", cursor=2)
+        person.type("unfinished")
+        person.wait_for("> unfinished")
+        person.stop_output()
+        person.process.send_signal(signal.SIGTERM)
+        assert peer.closed.get(timeout=DEADLINE)[0] == 1001
+        person.ends()
+        assert person.modes() == before
+
+
 def test_terminal_is_left_alone_if_there_is_no_connection(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         uri = "ws://{}:{}/".format(*listener.getsockname())

@@ -3,8 +3,8 @@
 :func:`converse` opens a connection, sends what comes from standard input, shows what comes from the peer, and returns
 the exit status. Messages go to standard output, everything that is about the connection to standard error. What is
 shown, and how, is in a :class:`Display`. The other modules are the lines that begin with a slash (``commands``), the
-line that is being typed (``line_editor``, ``keyboard``, ``history``), messages as text (``formats``), and frames
-(``tracing``).
+line that is being typed (``line_editor``, ``keyboard``, ``history``), messages as text (``formats``), the
+streams (``output``), and frames (``tracing``).
 """
 
 from __future__ import annotations

@@ -3,13 +3,14 @@
 :func:`converse` returns the exit status. What it shows, and where, is the business of its
 :class:`~syncws.console.display.Display`.
 
-There are three threads. One receives and one sends, since the peer or the keyboard may hold up either for ever; the
-one that calls :func:`converse` waits for what ends the conversation, and so is always there for a signal.
+One thread receives and one sends, since the peer, the keyboard or whoever reads the output may hold up either for ever;
+a third one deals with the end. The one that calls :func:`converse` waits for what ends the conversation, and so is
+always there for a signal; after that it waits for none of the others without a limit.
 """
 
 from __future__ import annotations
 
-import os
+import concurrent.futures
 import signal
 import sys
 import threading
@@ -31,10 +32,14 @@ _OPEN = "open"
 _CONTINUED = "continued"  # after Ctrl-Z
 _INPUT_ENDED = "input ended"
 _OVER = "over"
+_FINISHED = "finished"
 
 _ENDED_WELL = (1000, 1001, 1005)
 _LONGEST_NAP = 0.5  # seconds
 _LONGEST_SLEEP = 3600.0  # seconds; time.sleep() refuses infinity
+_LONGEST_CLOSING = 15.0  # seconds after a signal; the closing handshake takes 10 at most, if not told otherwise
+_LONGEST_SHOWING = 5.0  # seconds for what is shown at the end
+_LONGEST_NOTE = 2.0  # seconds for saying that it was not shown
 
 
 def converse(
@@ -76,10 +81,24 @@ def converse(
         if talk.failure is not None:
             raise talk.failure
         return 0  # stopped before the connection was open
-    talk.ws.close(1001 if event == STOP else 1000)
-    receiver.join()
-    status = talk.report()
+    code = 1001 if event == STOP else 1000
+    threading.Thread(target=talk.finish, args=(talk.ws, code, receiver), name="syncws-finish", daemon=True).start()
+    while event not in (STOP, _FINISHED):
+        event = next_event(events)
+    if event == STOP:
+        talk.closed.wait(_LONGEST_CLOSING)
+        if not concurrent.futures.wait([talk.status], _LONGEST_SHOWING).done:
+            _in_time(_LONGEST_NOTE, lambda: display.note("nobody reads the output: what was not read of it is lost"))
+            return 0
+    status = talk.status.result()
     return 0 if event == STOP else status
+
+
+def _in_time(seconds: float, action: Callable[[], None]) -> None:
+    """Do what may wait for the reader of an output for ever; that it is not done after a while is no error."""
+    thread = threading.Thread(target=action, name="syncws-show", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def next_event(events: SimpleQueue[str]) -> str:
@@ -105,13 +124,13 @@ def _next_event_at(keyboard: Keyboard, events: SimpleQueue[str]) -> str:
         while (event := next_event(events)) == _CONTINUED:
             keyboard.resume()
     finally:
-        keyboard.close()
+        _in_time(_LONGEST_SHOWING, keyboard.close)
         signal.signal(signal.SIGCONT, before)
     return event
 
 
 class _Conversation:
-    """What the three threads share. Each attribute is written by one of them only."""
+    """What the threads share. Each attribute is written by one of them only."""
 
     def __init__(
         self, open_connection: Callable[[], WebSocket], events: SimpleQueue[str], display: Display, commands: bool
@@ -126,6 +145,8 @@ class _Conversation:
         self._closing = False  # by a command
         self.ws: WebSocket | None = None
         self.failure: Exception | None = None
+        self.closed = threading.Event()  # the closing handshake is over
+        self.status: concurrent.futures.Future[int] = concurrent.futures.Future()  # the exit status
 
     def receive(self) -> None:
         """Open the connection and show messages until it is over. Runs in the receiving thread."""
@@ -183,7 +204,18 @@ class _Conversation:
         while (left := max(ended, self._last_message) + seconds - time.monotonic()) > 0:
             time.sleep(min(left, _LONGEST_SLEEP))
 
-    def report(self) -> int:
+    def finish(self, ws: WebSocket, code: int, receiver: threading.Thread) -> None:
+        """Close the connection, wait until all is shown, and set the status. Runs in a thread of its own."""
+        try:
+            ws.close(code)
+            self.closed.set()
+            receiver.join()
+            self.status.set_result(self._report())
+        except Exception as error:  # the waiting thread has to learn of this too
+            self.status.set_exception(error)
+        self._events.put(_FINISHED)
+
+    def _report(self) -> int:
         """Tell how the conversation ended, and return the exit status for it."""
         # A thread that was sending is told of the end as well, and what it says about it belongs in front of this.
         self._dealing.acquire(timeout=_LONGEST_NAP)
@@ -196,9 +228,6 @@ class _Conversation:
         if isinstance(self.failure, OSError):  # of the output: an open connection raises none
             if not isinstance(self.failure, BrokenPipeError):  # whoever read it has gone, as "head" does
                 self._display.note(f"cannot write {self.failure.filename or 'the output'}: {self.failure.strerror}")
-            if sys.stdout is not None:
-                # What is left in the buffer must not fail once more when the interpreter ends.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         assert self.failure is not None
         raise self.failure

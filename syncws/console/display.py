@@ -18,6 +18,7 @@ from typing import TextIO
 
 from .formats import hex_dump, pretty_json, printable, size_of
 from .keyboard import Keyboard
+from .output import write_text
 
 __all__ = ["Display", "wants_colour"]
 
@@ -41,7 +42,8 @@ class Display:
         self._json = json
         self._saved = output
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
+        # One may wait for its reader for ever while the other is read.
+        self._locks = {"output": threading.Lock(), "errors": threading.Lock()}
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
 
@@ -72,25 +74,24 @@ class Display:
         if on_terminal:
             # What follows the first line is set off, or it could pass for a message of its own.
             shown = f"{_coloured(sys.stdout, '<', _MARK)} " + shown.replace("\n", "\n  ")
-        self._write(sys.stdout, shown)
+        self._write("output", sys.stdout, shown)
 
     def note(self, text: str) -> None:
         """Show lines about the connection."""
-        self._write(sys.stderr, _coloured(sys.stderr, text, _NOTE))
+        self._write("errors", sys.stderr, _coloured(sys.stderr, text, _NOTE))
 
     def write_errors(self, text: str) -> None:
         """Write text that ends with a line feed to standard error as it is."""
-        self._write(sys.stderr, text.removesuffix("\n"))
+        self._write("errors", sys.stderr, text.removesuffix("\n"))
 
-    def _write(self, stream: TextIO | None, text: str) -> None:
+    def _write(self, name: str, stream: TextIO | None, text: str) -> None:
         if stream is None:
             return
-        with self._lock:
+        with self._locks[name]:
             if self.keyboard is not None and stream.isatty():
                 self.keyboard.show(f"{text}\n")
             else:
-                stream.buffer.write(f"{text}\n".encode(errors="backslashreplace"))
-                stream.buffer.flush()
+                write_text(stream, f"{text}\n")
 
     def _save(self, message: bytes, directory: Path) -> Path:
         """Write a file that was not there before, and return its path."""

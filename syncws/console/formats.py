@@ -5,6 +5,7 @@ Nothing here changes what a message says: JSON keeps its numbers, its double key
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -15,9 +16,12 @@ from ..escapes import escaped
 __all__ = ["hex_dump", "pretty_json", "printable", "size_of"]
 
 DUMPED = 256  # bytes
+DEEPEST = 20  # levels of objects and arrays in each other
+LONGEST = 2**22  # characters
 
 # What JSON is made of (RFC 8259, 2), white space aside: strings, structural characters, and the rest: numbers, names.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
+_STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
 
 
 def printable(text: str) -> str:
@@ -26,7 +30,11 @@ def printable(text: str) -> str:
 
 
 def pretty_json(text: str) -> str | None:
-    """Return a JSON object or array with one member in a line; ``None`` if the text is neither."""
+    """Return a JSON object or array with one member in a line; ``None`` if the text is neither.
+
+    Each level is indented further, so that a text of a stranger could grow to a thousand times its size. ``None`` also
+    stands for a text of more than 20 levels, and for one that would have more than 4194304 characters.
+    """
     if text.lstrip(" \t\r\n")[:1] not in ("{", "["):
         return None
     try:
@@ -34,7 +42,11 @@ def pretty_json(text: str) -> str | None:
         json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
-    return "".join(_laid_out(_TOKEN.findall(text)))
+    tokens = _TOKEN.findall(text)
+    deepest = max(itertools.accumulate(_STEPS.get(token, 0) for token in tokens))
+    if deepest > DEEPEST or sum(map(len, _laid_out(tokens))) > LONGEST:
+        return None
+    return "".join(_laid_out(tokens))
 
 
 def _no_number(name: str) -> NoReturn:
@@ -44,10 +56,7 @@ def _no_number(name: str) -> NoReturn:
 def _laid_out(tokens: list[str]) -> Iterator[str]:
     depth = 0
     for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
-        if token in ("{", "["):
-            depth += 1
-        elif token in ("}", "]"):
-            depth -= 1
+        depth += _STEPS.get(token, 0)
         yield token
         if token == ":":
             yield " "

@@ -1,7 +1,7 @@
 """The terminal while a line is being typed on it: what is shown meanwhile goes above that line.
 
 :func:`open_keyboard` takes the terminal over, :meth:`Keyboard.close` gives it back as it was. In between the terminal
-sends each key at once and echoes none. Only the characters for interrupt and quit remain what they are: signals.
+sends each key at once and echoes none. Only the character for interrupt remains what it is: a signal.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections import deque
 from .formats import printable
 from .history import History, history_file
 from .line_editor import SUSPEND, LineEditor
+from .output import write_text
 
 __all__ = ["Keyboard", "open_keyboard"]
 
@@ -92,14 +93,20 @@ class Keyboard:
                     self._write(self._line())
 
     def close(self) -> None:
-        """Give the terminal back. A line that is not finished stays to be seen, and is kept in the history."""
+        """Give the terminal back. A line that is not finished stays to be seen, and is kept in the history.
+
+        This waits as long as the terminal takes no output, after Ctrl-S for one; its settings are given back before.
+        """
+        if not self._closed:
+            with contextlib.suppress(termios.error):  # it may have gone
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             drawn, self._drawn = self._drawn, False
             self._history.add(self._editor.text)
-            with contextlib.suppress(OSError, termios.error):  # it may have gone
+            with contextlib.suppress(OSError, termios.error):
                 if drawn:
                     self._write(f"{_ERASE}{_PROMPT}{printable(self._editor.text)}\n" if self._editor.text else _ERASE)
                 self._give_back()
@@ -118,8 +125,10 @@ class Keyboard:
         mode = termios.tcgetattr(self._fd)
         mode[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        # Ctrl-Z is a key like others: the terminal has to be given back first.
-        mode[6][termios.VSUSP] = os.fpathconf(self._fd, "PC_VDISABLE").to_bytes(1, "big")
+        # Ctrl-Z is a key like others: the terminal has to be given back first. So is Ctrl-\, which does nothing: a
+        # process that it ends gives nothing back.
+        disabled = os.fpathconf(self._fd, "PC_VDISABLE").to_bytes(1, "big")
+        mode[6][termios.VSUSP] = mode[6][termios.VQUIT] = disabled
         termios.tcsetattr(self._fd, termios.TCSANOW, mode)
         self._write(_PASTE_ON)
 
@@ -135,5 +144,4 @@ class Keyboard:
         self._take_over()
 
     def _write(self, text: str) -> None:
-        sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
-        sys.stdout.buffer.flush()
+        write_text(sys.stdout, text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..escapes import escaped
 
@@ -19,8 +19,24 @@ __all__ = ["END", "SUSPEND", "LineEditor", "cells"]
 END = "end"  # Ctrl-D in an empty line
 SUSPEND = "suspend"  # Ctrl-Z
 
-# A key is a character, an escape sequence (ECMA-48, 5.4), or the escape character and another one, for Alt.
-_KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\[O]|[^\x1b]", re.DOTALL)
+# A key is a character, an escape sequence (ECMA-48, 5.4), or the escape character and another one, for Alt. Characters
+# that are there together are one key: to insert them one by one would copy a long line for each.
+_KEY = re.compile(
+    r"""
+    \x1b\[ [0-?]* [\ -/]* [@-~]
+    | \x1bO [\ -~]
+    | \x1b [^\[O\x00-\x07\x09-\x1f]
+    | [^\x00-\x1f\x7f]+
+    | [\x00-\x1a\x1c-\x1f\x7f]
+    # What cannot become any of these, whatever follows, is a key that does nothing; what follows counts by itself.
+    | \x1b\[ [0-?]* (?= [^\ -~] )
+    | \x1b\[ [0-?]* [\ -/]+ (?= [^\ -/@-~] )
+    | \x1bO (?= [^\ -~] )
+    | \x1b (?= [\x00-\x07\x09-\x1f] )
+    """,
+    re.VERBOSE,
+)
+_TEXT = re.compile(r"[^\x1b]+")  # as it is pasted
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 _WORD = re.compile(r"\w+", re.ASCII)
 
@@ -57,13 +73,15 @@ class LineEditor:
 
         A line that was pasted does not end at its line feeds: it is one.
         """
-        self._keys += keys
+        keys = self._keys + keys
+        position = 0
         outcomes = []
-        while match := _KEY.match(self._keys):
-            self._keys = self._keys[match.end() :]
+        while match := (self._pasting and _TEXT.match(keys, position)) or _KEY.match(keys, position):
+            position = match.end()
             outcome = self._press(match[0])
             if outcome is not None:
                 outcomes.append(outcome)
+        self._keys = keys[position:]
         return outcomes
 
     def row(self, width: int) -> tuple[str, int]:
@@ -72,26 +90,16 @@ class LineEditor:
         :param width: cells; what is returned is narrower than that by one at least, for the cursor behind the end.
         """
         room = width - 1
-        shown = [(char, cells(char)) if char.isprintable() else _escape(char) for char in self.text]
-        before = sum(size for _, size in shown[: self._cursor])
-        first = 0
-        while before > room:
-            before -= shown[first][1]
-            first += 1
-        visible, used = "", 0
-        for text, size in shown[first:]:
-            used += size
-            if used > room:
-                break
-            visible += text
-        return visible, before
+        left, before = _fitting((self.text[index] for index in range(self._cursor - 1, -1, -1)), room)
+        right, _ = _fitting((self.text[index] for index in range(self._cursor, len(self.text))), room - before)
+        return "".join([*reversed(left), *right]), before
 
     def _press(self, key: str) -> tuple[str, str] | None:
         if key in (_PASTE, _PASTED):
             self._pasting = key == _PASTE
         elif self._pasting:  # nothing in it is a command
-            if key in "\r\n\t" or key.isprintable():
-                self._insert("\n" if key == "\r" else key)
+            if not key.startswith("\x1b"):
+                self._insert(_without_controls(key.replace("\r", "\n")))
         elif key in "\r\n":
             line = self.text
             self._replace("")
@@ -103,8 +111,8 @@ class LineEditor:
             return SUSPEND, ""
         elif key in _ACTIONS:
             _ACTIONS[key](self)
-        elif key == "\t" or key.isprintable():
-            self._insert(key)
+        elif not key.startswith("\x1b"):
+            self._insert(_without_controls(key))
         return None
 
     # What keys do.
@@ -145,9 +153,22 @@ class LineEditor:
         self._replace(self._history[-back] if back else self._unfinished)
 
 
-def _escape(char: str) -> tuple[str, int]:
-    text = escaped(char)
-    return text, len(text)
+def _fitting(chars: Iterable[str], room: int) -> tuple[list[str], int]:
+    """Return the first characters as they are shown, as many as there is room for, and the cells that they take."""
+    shown, used = [], 0
+    for char in chars:
+        text = char if char.isprintable() else escaped(char)
+        size = cells(char) if char.isprintable() else len(text)
+        if used + size > room:
+            break
+        shown.append(text)
+        used += size
+    return shown, used
+
+
+def _without_controls(text: str) -> str:
+    """Return the characters that can be part of a line: those that are to be seen, and ``\\t`` and ``\\n``."""
+    return text if text.isprintable() else "".join(char for char in text if char.isprintable() or char in "\t\n")
 
 
 def _actions() -> dict[str, Callable[[LineEditor], None]]:
