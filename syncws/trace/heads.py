@@ -16,7 +16,15 @@ from ..http import DEFAULT_LIMITS, BadRequest, RequestReader
 from ..http_head import HeadEvents, receive_head
 from ..protocol.deflate import Deflate, Parameters
 from ..protocol.fields import field_values, split_list
-from ..protocol.handshake import RequestHead, ResponseHead, accept_value, check_response, is_upgrade_request, respond
+from ..protocol.handshake import (
+    GUID,
+    RequestHead,
+    ResponseHead,
+    accept_value,
+    check_response,
+    is_upgrade_request,
+    respond,
+)
 from ..protocol.headers import Headers
 from .items import Accept, Field
 
@@ -31,8 +39,6 @@ __all__ = [
     "read_request",
     "read_response",
 ]
-
-_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 _OPENING = "RFC 6455, 4.1"
 _ANSWER = "RFC 6455, 4.2.2"
@@ -152,7 +158,7 @@ def accept_of(asked: Asked, head: ResponseHead) -> Accept | None:
     wanted = accept_value(key)
     received = head.headers.get("Sec-WebSocket-Accept")
     digest = base64.b64decode(wanted).hex()
-    return Accept(key, _GUID, digest, wanted, received, received == wanted)
+    return Accept(key, GUID, digest, wanted, received, received == wanted)
 
 
 def fields_of(headers: Headers, *, response: bool) -> tuple[Field, ...]:

@@ -11,7 +11,7 @@ __all__ = ["parse_hex"]
 
 # What may stand between bytes, or in front of them, and means nothing.
 _PREFIX = re.compile(r"(?:0[xX]|\\x)(?=[0-9A-Fa-f]{2})")
-_SEPARATORS = re.compile(r"[\s,:;]+")
+_SEPARATORS = re.compile(r"[\s,:;{}]+")
 # The offset in front of a line of a hex dump: xxd and od put a colon behind it, hexdump and Wireshark spaces.
 _OFFSET = re.compile(r"\s*([0-9A-Fa-f]{4,8})(?::|\s{2,})\s*(.*)")
 # In such a line, bytes are at most two spaces apart; the characters behind them are farther away, or no hex digits.
@@ -25,8 +25,8 @@ _QUOTED = 40
 def parse_hex(text: str) -> bytes:
     r"""Return the bytes that hex digits stand for.
 
-    White space, commas, colons, ``0x`` and ``\x`` are ignored; in the lines of a hex dump, so are the offset and the
-    characters at the end.
+    White space, commas, colons, semicolons, braces, ``0x`` and ``\x`` are ignored; in the lines of a hex dump, so are
+    the offset and the characters at the end.
 
     :raises ValueError: there is something else, or an odd number of digits; the message names the line.
     """
