@@ -7,6 +7,7 @@ Whether a head is right, the library's own readers and checks say (:mod:`syncws.
 from __future__ import annotations
 
 import base64
+import bisect
 from dataclasses import dataclass
 
 import httptools
@@ -35,6 +36,7 @@ __all__ = [
     "fields_of",
     "judge_request",
     "judge_response",
+    "malformed_at",
     "place_of",
     "read_request",
     "read_response",
@@ -165,6 +167,22 @@ def fields_of(headers: Headers, *, response: bool) -> tuple[Field, ...]:
     """Return the fields of a head, with what they are for."""
     notes = _RESPONSE_NOTES if response else _REQUEST_NOTES
     return tuple(Field(name, value, *notes.get(name.lower(), ("", ""))) for name, value in headers.pairs())
+
+
+def malformed_at(data: bytes, *, response: bool) -> int:
+    """Return which byte of a malformed head is the first that cannot be there."""
+
+    def fails(size: int) -> bool:
+        events = HeadEvents()
+        parser = httptools.HttpResponseParser(events) if response else httptools.HttpRequestParser(events)
+        try:
+            parser.feed_data(data[:size])
+        except httptools.HttpParserError:
+            return True
+        return False
+
+    # Not byte by byte: httptools joins the pieces of a value in quadratic time.
+    return bisect.bisect_left(range(1, len(data)), True, key=fails)
 
 
 def place_of(data: bytes, message: str) -> int:
