@@ -24,6 +24,7 @@ import syncws
 from syncws.cli import main
 from syncws.trace import read_recording
 
+FREE = ("ws://localhost/", "--listen", "127.0.0.1:0")
 HELLO = "8185 37fa213d 7f9f4d5158"
 
 
@@ -154,16 +155,42 @@ def test_trace_that_cannot_write_its_recording(echo: Server) -> None:
         assert process.stderr.read() == "syncws trace: error: cannot write the recording: No space left on device\n"
 
 
+def test_trace_goes_on_when_its_reader_has_paused(echo: Server, tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    with start("trace", "--listen", "127.0.0.1:0", "--html", str(page), echo.ws_url) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = process.stdout.readline().removeprefix("listening on ").strip()
+        talk(url, *[f"{number} {'x' * 200}" for number in range(700)])
+        talk(url, "second connection")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 0
+        said = process.stderr.read()
+    assert re.fullmatch(r"\d+ items not shown, because nobody reads standard output\n", said)
+    assert page.read_text().count("second connection") >= 2
+
+
+@pytest.mark.parametrize("option", ["--record", "--html"])
+def test_trace_keeps_files_if_it_cannot_listen(echo: Server, tmp_path: Path, option: str) -> None:
+    file = tmp_path / "a"
+    file.write_text("precious")
+    port = echo.url.rpartition(":")[2].strip("/")
+    assert run("trace", "--listen", f"127.0.0.1:{port}", option, str(file), echo.ws_url).returncode == 1
+    assert file.read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "the following arguments are required: URI"),
         (["http://localhost/"], "a WebSocket URI begins with ws:// or wss://, not with 'http:'; did you mean ws://?"),
-        (["ws://localhost/", "--listen", "9000"], "write HOST:PORT, [IPV6]:PORT or unix:PATH, not '9000'"),
+        (["ws://localhost/", "--listen", "9000"], "write HOST:PORT or [IPV6]:PORT, not '9000'"),
         (["ws://localhost/", "--listen", "unix:/x"], "write HOST:PORT or [IPV6]:PORT, not 'unix:/x'"),
         (["ws://localhost/", "--listen", ":70000"], "a port is a number from 0 to 65535"),
-        (["ws://localhost/", "--record", "/nowhere/a"], "cannot write /nowhere/a: No such file or directory"),
-        (["ws://localhost/", "--html", "/nowhere/a"], "cannot write /nowhere/a: No such file or directory"),
+        ([*FREE, "--record", ""], "cannot write '': No such file or directory"),
+        ([*FREE, "--record", "/nowhere/a"], "cannot write /nowhere/a: No such file or directory"),
+        ([*FREE, "--html", ""], "cannot write '': No such file or directory"),
+        ([*FREE, "--html", "/nowhere/a"], "cannot write /nowhere/a: No such file or directory"),
         (["ws://localhost/", "--no-verify"], "--cafile and --no-verify are for URIs that begin with wss://"),
         (["wss://localhost/", "--cafile", "/nowhere"], "cannot use the certificates in /nowhere"),
         (["ws://localhost/", "--color", "pink"], "invalid choice: 'pink'"),
@@ -200,6 +227,9 @@ def test_decode_hex_from_standard_input(arguments: list[str]) -> None:
     [
         ("8105 48656c6c6f", [], "client ← server  text"),
         ("8105 48656c6c6f", ["--client"], "PROBLEM: unmasked frame from a client"),
+        ("\ufeff8105 48656c6c6f", [], "client ← server  text"),
+        ("{0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f};", [], "client ← server  text"),
+        (b"GET /a b HTTP/1.1\r\n".hex(), [], "PROBLEM: malformed head"),
         (HELLO, ["--server"], "PROBLEM: masked frame from a server"),
         ("c107 f248cdc9c90700", [], "PROBLEM: text frame with RSV1 set"),
         ("c107 f248cdc9c90700", ["--compression"], "    text               Hello"),
@@ -232,7 +262,10 @@ def test_decode_a_recording(tmp_path: Path) -> None:
         ([], "818", "standard input: line 1: '818' has an odd number of hex digits; a byte has two"),
         ([], "", "standard input: there is nothing in it, no recording and no hex digits"),
         ([], '{"x": 1}', "standard input: line 1 is no chunk of a recording: connection must be a whole number"),
-        (["--hex"], "{}", "standard input: line 1: '{}' is not hex"),
+        (["--hex"], '{"x": 1}', "standard input: line 1: '\"x\"' is not hex"),
+        (["--hex"], "{}", "standard input: there is nothing in it, no recording and no hex digits"),
+        (["--html", ""], "8100", "cannot write '': No such file or directory"),
+        (["--json", "--html", "a"], "8100", "--json and --html are two forms of the same: write one of them"),
         (["/nowhere"], "", "cannot read /nowhere: No such file or directory"),
         (["/"], "", "cannot read /: Is a directory"),
         (["--client"], "{}", "--client, --server and --compression are for hex digits; a recording tells by itself"),
@@ -297,12 +330,47 @@ def test_decode_for_somebody_who_stops_reading() -> None:
         assert process.stderr.read() == ""
 
 
-def test_colours_are_for_terminals() -> None:
+def test_decode_ends_with_ctrl_c() -> None:
+    controller, terminal = pty.openpty()
+    with start("decode", stdin=terminal) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "type or paste hex digits, then Ctrl-D\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 130
+        assert process.stderr.read() == ""
+    os.close(controller)
+    os.close(terminal)
+
+
+def test_decode_of_what_a_person_types_without_standard_error() -> None:
+    controller, terminal = pty.openpty()
+    command = f"exec {sys.executable} -m syncws decode 2>&-"
+    with subprocess.Popen(["sh", "-c", command], stdin=terminal, stdout=subprocess.PIPE, text=True) as process:
+        os.write(controller, b"8100\n\x04")
+        assert "text, 0 bytes" in process.communicate(timeout=DEADLINE)[0]
+    os.close(controller)
+    os.close(terminal)
+
+
+def test_decode_shows_what_is_in_front_of_a_line_that_is_no_chunk(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    chunk = json.dumps({"connection": 1, "time": 0.0, "sender": "client", "data": ""})
+    file.write_text(f"{chunk}\n" * 51 + "{}")
+    done = run("decode", str(file))
+    assert done.returncode == 2
+    assert done.stdout.count("ends its direction") == 50
+    assert "line 52 is no chunk of a recording" in done.stderr
+
+
+@pytest.mark.parametrize(("setting", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_terminals(setting: dict[str, str], coloured: bool) -> None:
     require_module("rich")
     assert "\x1b[" in run("decode", "--color", "always", input=HELLO).stdout
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment.update({"TERM": "xterm", **setting})
     controller, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "syncws", "decode"], stdin=subprocess.PIPE, stdout=terminal, text=True
+        [sys.executable, "-m", "syncws", "decode"], stdin=subprocess.PIPE, stdout=terminal, text=True, env=environment
     ) as process:
         os.close(terminal)
         process.communicate(HELLO, timeout=DEADLINE)
@@ -311,7 +379,7 @@ def test_colours_are_for_terminals() -> None:
             while data := os.read(controller, 65536):
                 shown += data
         os.close(controller)
-    assert b"\x1b[" in shown
+    assert (b"\x1b[" in shown) is coloured
 
 
 def test_colours_without_rich(

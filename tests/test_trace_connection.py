@@ -97,6 +97,16 @@ def test_a_client_that_does_not_wait_is_not_kept_for_ever(answer: bytes) -> None
     assert "more than 1048576 bytes before the request was answered" in found.message
 
 
+def test_a_client_that_does_not_wait_may_send_single_bytes_and_end() -> None:
+    flood = [chunk("client", b"x")] * 20_000
+    items = view(
+        chunk("client", REQUEST), *flood, chunk("client", b""), chunk("server", response(status="403 Forbidden"))
+    )
+    assert [type(item) for item in items] == [Handshake, Handshake, Problem, End]
+    items = view(chunk("client", REQUEST), chunk("client", bytes(2**20)), chunk("client", b""), chunk("server", b""))
+    assert [type(item) for item in items] == [Handshake, End, End]
+
+
 def test_permessage_deflate_is_what_the_answer_says() -> None:
     offer = request(WS[:-2], f"Sec-WebSocket-Key: {KEY}", "Sec-WebSocket-Extensions: permessage-deflate")
     compressed = encode_frame(1, bytes.fromhex("f248cdc9c90700"), rsv1=True)  # RFC 7692, 7.2.3.1
@@ -213,7 +223,10 @@ def test_another_protocol_is_not_read() -> None:
     ("data", "offset", "message"),
     [
         (b"\x16\x03\x01", 0, "it looks like TLS"),
-        (b"GET / HTTP/1.1\r\nHost : a\r\n", 16, "malformed head"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n", 20, "malformed head"),
+        (b"GET /\x9b HTTP/1.1\r\n", 5, "malformed head"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n", 28, "malformed head"),
+        (b"GET /a b HTTP/1.1\r\n", 7, "malformed head"),
         (b"GET / HTTP/1.1\r\nX: 1\r\n\r\n", 22, "no Host field"),
         (b"GET /" + b"a" * 9000, 0, "request target"),
         (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 102, 622, "more than 100 fields"),

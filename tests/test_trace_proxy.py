@@ -148,15 +148,16 @@ def test_an_unfinished_line_of_a_head_arrives_with_the_end() -> None:
     assert seen == [b"GET / HT"]
 
 
-@pytest.mark.parametrize(("options", "host"), [({}, "localhost:{}"), ({"rewrite": False}, "here")])
+@pytest.mark.parametrize(("options", "host"), [({}, "localhost:{}"), ({"rewrite": False}, "{proxy}")])
 def test_host_is_the_servers(options: dict[str, bool], host: str) -> None:
     recorder = Recorder()
     with echo_server(origins=None) as port, proxied(port, recorder, **options) as address:
         with ClientSocket(socket.create_connection(address)) as client:
-            client.send(ws_request().replace(b"example.com", b"here"), frame(8))
+            named = "{}:{}".format(*address)
+            client.send(ws_request().replace(b"example.com", named.encode()), frame(8))
             assert client.read_head()[0] == 101
     item = next(item for item in annotated(recorder.chunks) if isinstance(item, Handshake))
-    assert item.fields[0].value == host.format(port)
+    assert item.fields[0].value == host.format(port, proxy=named)
 
 
 def test_pages_of_the_proxy_and_of_the_server_may_connect() -> None:
@@ -168,6 +169,16 @@ def test_pages_of_the_proxy_and_of_the_server_may_connect() -> None:
         with pytest.raises(syncws.HandshakeError) as caught:
             connect(address, headers={"Origin": "http://elsewhere.example"})
         assert caught.value.status == 403
+
+
+def test_a_page_of_strangers_whose_name_leads_to_the_proxy() -> None:
+    with echo_server(origins=["http://localhost:*"]) as port, proxied(port, Recorder()) as address:
+        name = f"evil.example:{address[1]}"
+        with ClientSocket(socket.create_connection(address)) as client:
+            client.send(
+                ws_request("/", f"Origin: http://{name}").replace(b"Host: example.com", f"Host: {name}".encode())
+            )
+            assert client.read_head()[0] == 403
 
 
 def test_tls_to_the_server() -> None:

@@ -12,7 +12,7 @@ from support import require_module
 from traces import REQUEST, RESPONSE, SESSION, chunk, frames, view
 
 from syncws.protocol.frames import encode_frame
-from syncws.trace import annotated, read_recording, render_text
+from syncws.trace import Problem, annotated, read_recording, render_html, render_text
 from syncws.trace.text import can_color
 
 ESCAPE = re.compile("\x1b\\[[0-9;]*m")
@@ -165,3 +165,9 @@ def test_without_rich_there_is_no_colour(monkeypatch: pytest.MonkeyPatch) -> Non
     assert render_text(items).startswith("0.000000 #1")
     with pytest.raises(ImportError, match=r"colours need the package rich: pip install 'syncws\[trace\]'"):
         render_text(items, color=True)
+
+
+def test_a_problem_of_no_single_byte() -> None:
+    found = Problem(1, 0.0, "client", None, None, "too much", None, "RFC 7692, 8")
+    assert render_text([found]) == "0.000000 #1 client → server  PROBLEM: too much  (RFC 7692, 8)\n\n"
+    assert "byte" not in render_html([found]).partition("<main>")[2]

@@ -277,17 +277,21 @@ def _address(text: str) -> tuple[str, int] | str:
         if text == "unix:":
             raise argparse.ArgumentTypeError("the path of the Unix socket is missing: write unix:PATH")
         return text.removeprefix("unix:")
-    host, colon, port = text.rpartition(":")
-    if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
-        raise argparse.ArgumentTypeError(f"write HOST:PORT, [IPV6]:PORT or unix:PATH, not {text!r}")
-    return host.strip("[]"), _port(port)
+    return _host_and_port(text, "HOST:PORT, [IPV6]:PORT or unix:PATH")
 
 
 def _tcp_address(text: str) -> tuple[str, int]:
-    address = _address(text)
-    if isinstance(address, str):
-        raise argparse.ArgumentTypeError(f"write HOST:PORT or [IPV6]:PORT, not {text!r}")
-    return address
+    forms = "HOST:PORT or [IPV6]:PORT"
+    if text.startswith("unix:"):
+        raise argparse.ArgumentTypeError(f"write {forms}, not {text!r}")
+    return _host_and_port(text, forms)
+
+
+def _host_and_port(text: str, forms: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        raise argparse.ArgumentTypeError(f"write {forms}, not {text!r}")
+    return host.strip("[]"), _port(port)
 
 
 def _header(text: str) -> tuple[str, str]:

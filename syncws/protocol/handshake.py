@@ -29,6 +29,7 @@ from .negotiation import answer_offers, check_answer, offer
 from .origins import Origins, check_origin, split_authority
 
 __all__ = [
+    "GUID",
     "Agreement",
     "RequestHead",
     "ResponseHead",
@@ -42,7 +43,7 @@ __all__ = [
     "respond",
 ]
 
-_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _VERSION = "13"  # RFC 6455, 4.1
 # The base64 of 16 bytes. The four spare bits of the last digit need not be zero; RFC 6455, 4.1 has such a key.
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
@@ -107,7 +108,7 @@ def new_key() -> str:
 
 def accept_value(key: str) -> str:
     """Return the ``Sec-WebSocket-Accept`` that belongs to ``key`` (RFC 6455, 4.2.2, step 5, item 4)."""
-    digest = hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest()
+    digest = hashlib.sha1((key + GUID).encode(), usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
 
 

@@ -23,6 +23,7 @@ from .heads import (
     fields_of,
     judge_request,
     judge_response,
+    malformed_at,
     place_of,
     read_request,
     read_response,
@@ -39,6 +40,27 @@ _LONGEST_HEAD = DEFAULT_LIMITS.max_head
 # How many bytes of a client may wait for the server's answer; no honest one sends frames before that.
 _MOST_HELD = 2**20
 _REBUILT = "written again: a web server had read the request before syncws did"
+
+
+class _Held:
+    """What a client has sent that waits for the server's answer. However it comes, it takes no more than its size."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._latest: Chunk | None = None
+        self._end: Chunk | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        self.data += chunk.data
+        if chunk.data:
+            self._latest = chunk
+        else:
+            self._end = chunk
+
+    def chunks(self) -> list[Chunk]:
+        """Return it as one chunk, and the end if that has come."""
+        data = [] if self._latest is None else [self._latest._replace(data=bytes(self.data))]
+        return data if self._end is None else [*data, self._end]
 
 
 class _Side:
@@ -61,7 +83,7 @@ class _Side:
         self.rebuilt = False
         self.body: Body | None = None
         self.frames: FrameStream | None = None
-        self.held: list[Chunk] | None = None
+        self.held: _Held | None = None
         self.opaque = False
         self.ended = False
 
@@ -101,24 +123,25 @@ class Connection:
         side = self._sides[chunk.sender]
         if side.held is None:
             items += self._take(side, chunk)
-        elif sum(len(each.data) for each in side.held) < _MOST_HELD:
-            side.held.append(chunk)
-        else:
+            return items
+        side.held.add(chunk)
+        if len(side.held.data) > _MOST_HELD:
             message = f"more than {_MOST_HELD} bytes before the request was answered: nothing of them is looked at"
-            items.append(self._problem(side, chunk.time, side.offset, side.held[0].data[:1], message, "RFC 6455, 4.1"))
-            items += self._give_up(side)
+            byte = bytes(side.held.data[:1])
+            items.append(self._problem(side, chunk.time, side.offset, byte, message, "RFC 6455, 4.1"))
+            items += self._give_up(side, side.held)
         return items
 
-    def _give_up(self, side: _Side) -> Iterator[Item]:
+    def _give_up(self, side: _Side, held: _Held) -> Iterator[Item]:
         """Do not look at what a client has sent behind its request, but for its end."""
-        held, side.held, side.opaque = side.held or [], None, True
-        for chunk in held:
+        side.held, side.opaque = None, True
+        for chunk in held.chunks():
             yield from self._take(side, chunk)
 
     def finish(self, time: float) -> list[Item]:
         """Return what is to be said because the recording ends here."""
         client = self._sides["client"]
-        if client.held and not self._opened:
+        if client.held is not None and client.held.chunks() and not self._opened:
             # The answer is not in the recording. It was a WebSocket that was asked for, so take it for one.
             self.open(None)
             return [*self._release(time), *self.finish(time)]
@@ -131,12 +154,12 @@ class Connection:
             yield End(self._number, chunk.time, side.sender)
             client = self._sides["client"]
             if side.sender == "server" and client.held is not None:
-                yield from self._give_up(client)  # there will be no answer
+                yield from self._give_up(client, client.held)  # there will be no answer
             return
         data = chunk.data
         while data:
             if side.held is not None:
-                side.held.append(chunk._replace(data=data))
+                side.held.add(chunk._replace(data=data))
                 return
             if side.frames is not None:
                 yield from side.frames.feed(chunk.time, data)
@@ -163,7 +186,7 @@ class Connection:
         if client.held is None or (self._asked and not self._opened):
             return
         held, client.held = client.held, None
-        for chunk in held:
+        for chunk in held.chunks():
             yield from self._take(client, chunk._replace(time=max(time, chunk.time)))
 
     def _take_head(self, side: _Side, time: float, data: bytes) -> tuple[int, list[Item]]:
@@ -203,18 +226,22 @@ class Connection:
         side.opaque = True
         if side.sender == "client":
             self._asked.append(Asked(None, False))
-        # What is wrong is in the line that has come last, unless a field is missing or wrong as a whole.
-        ends = bytes(side.head).endswith(b"\r\n\r\n")
-        place = place_of(bytes(side.head), error.message) if ends else min(side.tried, len(side.head) - 1)
+        data = bytes(side.head)
+        if error.message.startswith("malformed head"):
+            place = malformed_at(data, response=side.sender == "server")
+        elif data.endswith(b"\r\n\r\n"):  # a field is missing or wrong as a whole
+            place = place_of(data, error.message)
+        else:  # it is in the line that has come last
+            place = min(side.tried, len(data) - 1)
         message, section = split_section(error.message)
-        byte = bytes(side.head[place : place + 1])
+        byte = data[place : place + 1]
         return self._problem(side, time, side.offset + place, byte, message, section)
 
     def _on_request(self, side: _Side, time: float, data: bytes, head: RequestHead) -> list[Item]:
         websocket = is_upgrade_request(head)
         self._asked.append(Asked(head, websocket))
         if websocket:
-            side.held = []
+            side.held = _Held()
         body = Body(head.headers, until_end=False)
         side.body = None if body.complete else body
         items: list[Item] = [self._handshake(side, time, data, head.headers)]

@@ -7,6 +7,7 @@ Whether a head is right, the library's own readers and checks say (:mod:`syncws.
 from __future__ import annotations
 
 import base64
+import bisect
 from dataclasses import dataclass
 
 import httptools
@@ -16,7 +17,15 @@ from ..http import DEFAULT_LIMITS, BadRequest, RequestReader
 from ..http_head import HeadEvents, receive_head
 from ..protocol.deflate import Deflate, Parameters
 from ..protocol.fields import field_values, split_list
-from ..protocol.handshake import RequestHead, ResponseHead, accept_value, check_response, is_upgrade_request, respond
+from ..protocol.handshake import (
+    GUID,
+    RequestHead,
+    ResponseHead,
+    accept_value,
+    check_response,
+    is_upgrade_request,
+    respond,
+)
 from ..protocol.headers import Headers
 from .items import Accept, Field
 
@@ -27,12 +36,11 @@ __all__ = [
     "fields_of",
     "judge_request",
     "judge_response",
+    "malformed_at",
     "place_of",
     "read_request",
     "read_response",
 ]
-
-_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 _OPENING = "RFC 6455, 4.1"
 _ANSWER = "RFC 6455, 4.2.2"
@@ -152,13 +160,29 @@ def accept_of(asked: Asked, head: ResponseHead) -> Accept | None:
     wanted = accept_value(key)
     received = head.headers.get("Sec-WebSocket-Accept")
     digest = base64.b64decode(wanted).hex()
-    return Accept(key, _GUID, digest, wanted, received, received == wanted)
+    return Accept(key, GUID, digest, wanted, received, received == wanted)
 
 
 def fields_of(headers: Headers, *, response: bool) -> tuple[Field, ...]:
     """Return the fields of a head, with what they are for."""
     notes = _RESPONSE_NOTES if response else _REQUEST_NOTES
     return tuple(Field(name, value, *notes.get(name.lower(), ("", ""))) for name, value in headers.pairs())
+
+
+def malformed_at(data: bytes, *, response: bool) -> int:
+    """Return which byte of a malformed head is the first that cannot be there."""
+
+    def fails(size: int) -> bool:
+        events = HeadEvents()
+        parser = httptools.HttpResponseParser(events) if response else httptools.HttpRequestParser(events)
+        try:
+            parser.feed_data(data[:size])
+        except httptools.HttpParserError:
+            return True
+        return False
+
+    # Not byte by byte: httptools joins the pieces of a value in quadratic time.
+    return bisect.bisect_left(range(1, len(data)), True, key=fails)
 
 
 def place_of(data: bytes, message: str) -> int:

@@ -10,7 +10,7 @@ from html import escape
 
 from ..escapes import escaped
 from .items import End, Frame, Handshake, Item, Problem
-from .words import arrow, bit_patterns, closing, payload_rows, pointed_at, shown_hex, summary, with_frames
+from .words import arrow, bit_patterns, payload_rows, pointed_at, shown_hex, summary, where, with_frames
 
 __all__ = ["render_html"]
 
@@ -139,12 +139,9 @@ def _frame(frame: Frame) -> Iterator[str]:
 
 
 def _problem(problem: Problem, within: Frame | Handshake | None) -> str:
-    byte = "nothing follows it" if problem.byte is None else f"0x{problem.byte}"
-    what = closing(problem)
-    text = f"byte {problem.offset} of what the {problem.sender} has sent: {byte}{what and f'; {what}'}"
     pointed = pointed_at(problem, within)
     shown = ""
     if pointed is not None:
         before, wrong, behind = pointed
         shown = f"<div><code>{before} <mark>{wrong}</mark> {behind}</code></div>"
-    return f'<div class="note">{escape(text)}</div>{shown}'
+    return f'<div class="note">{escape(where(problem))}</div>{shown}'

@@ -135,8 +135,9 @@ class Frame:
 class Problem:
     """A rule that was broken.
 
-    :param offset: of the byte that breaks it, in all that this side has sent on this connection.
-    :param byte: that byte in hex; ``None``: it is one that is missing.
+    :param offset: of the byte that breaks it, in all that this side has sent on this connection; ``None``: it is no
+        single byte.
+    :param byte: that byte in hex; ``None``: it is one that is missing, or no single one.
     :param close_code: what a receiver fails the connection with; 1006: it learns that the connection was lost;
         ``None``: no close frame is sent for it.
     """
@@ -144,7 +145,7 @@ class Problem:
     connection: int
     time: float
     sender: Sender
-    offset: int
+    offset: int | None
     byte: str | None
     message: str
     close_code: int | None

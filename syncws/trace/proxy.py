@@ -24,7 +24,7 @@ from ..logs import get_logger
 from ..transport import Transport, transport_for
 from ..transport_traced import Report, Sender, Tracer
 from ..uri import WebSocketURI
-from .rewriting import Rewriter
+from .rewriting import Own, Rewriter
 
 __all__ = ["TraceProxy"]
 
@@ -45,7 +45,8 @@ class TraceProxy(socketserver.ThreadingTCPServer):
     :param target: the server; what its path is makes no difference.
     :param tracer: is told of all that passes.
     :param context: how TLS is done with the server; ``None``: as usual.
-    :param rewrite: have ``Host`` and ``Origin`` fit to the server.
+    :param rewrite: have ``Host`` and ``Origin`` fit to the server where they name the proxy: with the address that it
+        is told to listen on, the one that a client has connected to, or ``localhost``.
     :raises OSError: the address cannot be listened on.
     """
 
@@ -68,6 +69,7 @@ class TraceProxy(socketserver.ThreadingTCPServer):
         self._tracer = tracer
         self._context = context
         self._rewrite = rewrite
+        self._name = address[0]
         self._changed = threading.Condition()  # guards the two below, and tells when a connection is over
         self._open: set[Transport] = set()
         self._stopped = False
@@ -98,7 +100,7 @@ class TraceProxy(socketserver.ThreadingTCPServer):
             self._open |= {client, server}
         try:
             if not stopped:
-                self._relay(client, server)
+                self._relay(client, server, self._rewriter(request) if self._rewrite else None)
         finally:
             with self._changed:
                 self._open -= {client, server}
@@ -121,11 +123,15 @@ class TraceProxy(socketserver.ThreadingTCPServer):
             sock.close()
             raise
 
-    def _relay(self, client: Transport, server: Transport) -> None:
+    def _rewriter(self, request: socket.socket) -> Rewriter:
+        address, port = request.getsockname()[:2]
+        scheme = "https" if self._target.secure else "http"
+        host = self._target.host_field
+        return Rewriter(host, f"{scheme}://{host}", Own((self._name, address), port))
+
+    def _relay(self, client: Transport, server: Transport, rewriter: Rewriter | None) -> None:
         """Send on what comes from either side, until both have ended."""
         report = self._tracer.attach()
-        scheme = "https" if self._target.secure else "http"
-        rewriter = Rewriter(self._target.host_field, f"{scheme}://{self._target.host_field}") if self._rewrite else None
         back = threading.Thread(
             target=_pump, args=(server, client, "server", report, None), name="syncws-trace", daemon=True
         )

@@ -199,7 +199,7 @@ class FrameStream:
         if self._judge.gave_up and not self._told:
             self._told = True
             message = f"the message inflates to more than {INFLATE_LIMIT} bytes: from here on, nothing is inflated"
-            items.append(self._problem(time, self._start, b"", message, None, "RFC 7692, 8"))
+            items.append(self._problem(time, None, b"", message, None, "RFC 7692, 8"))
         self._judge.frame_ends()
         self._begin_frame()
         return items
@@ -246,7 +246,7 @@ class FrameStream:
         )
 
     def _problem(
-        self, time: float, offset: int, byte: bytes, message: str, close_code: int | None, section: str
+        self, time: float, offset: int | None, byte: bytes, message: str, close_code: int | None, section: str
     ) -> Problem:
         return Problem(self._connection, time, self._sender, offset, byte.hex() or None, message, close_code, section)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..escapes import escaped
 from .items import Frame, Handshake, Item, Problem
-from .words import arrow, bit_patterns, closing, payload_rows, pointed_at, shown_hex, summary, with_frames
+from .words import arrow, bit_patterns, payload_rows, pointed_at, shown_hex, summary, where, with_frames
 
 __all__ = ["can_color", "render_text"]
 
@@ -129,9 +129,9 @@ def _of_frame(frame: Frame) -> Iterator[_Line]:
 
 
 def _of_problem(problem: Problem, within: Frame | Handshake | None) -> Iterator[_Line]:
-    byte = "nothing follows it" if problem.byte is None else f"0x{problem.byte}"
-    what = closing(problem)
-    yield [_Span(f"{_INDENT}byte {problem.offset} of what the {problem.sender} has sent: {byte}{what and f'; {what}'}")]
+    place = where(problem)
+    if place:
+        yield [_Span(f"{_INDENT}{place}")]
     pointed = pointed_at(problem, within)
     if pointed is not None:
         before, wrong, behind = pointed

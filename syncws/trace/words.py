@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from ..escapes import escaped
 from .items import Frame, Handshake, Item, Part, Problem
 
-__all__ = ["arrow", "bit_patterns", "closing", "payload_rows", "pointed_at", "shown_hex", "summary", "with_frames"]
+__all__ = ["arrow", "bit_patterns", "payload_rows", "pointed_at", "shown_hex", "summary", "where", "with_frames"]
 
 # How much of a text is in the line that sums a frame up, in characters.
 _IN_SUMMARY = 60
@@ -95,13 +95,22 @@ def payload_rows(frame: Frame) -> Iterator[tuple[str, str, bool]]:
         yield "close", escaped(meaning), False
 
 
-def closing(problem: Problem) -> str:
+def _closing(problem: Problem) -> str:
     """Return what a receiver makes of a problem."""
     if problem.close_code is None:
         return ""
     if problem.close_code == 1006:
         return "the other side sees 1006"
     return f"the other side closes with {problem.close_code}"
+
+
+def where(problem: Problem) -> str:
+    """Return which byte a problem is about, and what a receiver makes of it; ``""``: it is about no single byte."""
+    if problem.offset is None:
+        return ""
+    byte = "nothing follows it" if problem.byte is None else f"0x{problem.byte}"
+    what = _closing(problem)
+    return f"byte {problem.offset} of what the {problem.sender} has sent: {byte}{what and f'; {what}'}"
 
 
 def with_frames(items: Iterable[Item]) -> Iterator[tuple[Item, Frame | Handshake | None]]:
@@ -117,7 +126,7 @@ def with_frames(items: Iterable[Item]) -> Iterator[tuple[Item, Frame | Handshake
 
 def pointed_at(problem: Problem, within: Frame | Handshake | None) -> tuple[str, str, str] | None:
     """Return the byte that a problem is about, in hex, with those before and behind it; ``None``: it is not shown."""
-    if within is None or problem.byte is None:
+    if within is None or problem.offset is None or problem.byte is None:
         return None
     data = bytes.fromhex(within.hex)
     place = problem.offset - within.offset
