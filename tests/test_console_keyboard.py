@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import signal
 import termios
 import threading
 from collections.abc import Iterator
@@ -105,6 +106,38 @@ def test_resuming(tmp_path: Path) -> None:
         assert reading.result() == "line"
         keyboard.close()
         keyboard.resume()
+        assert termios.tcgetattr(terminal) == before
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_suspension_waits_for_whoever_resumes_or_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    with own_terminal() as (person, terminal):
+        before = termios.tcgetattr(terminal)
+        keyboard = Keyboard(terminal, History(tmp_path / "history"))
+        monkeypatch.setattr("syncws.console.keyboard._LONGEST_STOPPING", 60)
+        killed = threading.Event()
+
+        def kill(pid: int, number: int) -> None:
+            assert (pid, number) == (0, signal.SIGTSTP)  # all of the job
+            assert termios.tcgetattr(terminal) == before
+            killed.set()
+
+        monkeypatch.setattr(os, "kill", kill)
+        reading = start(keyboard.read_line)
+        shown(person, b"\r\x1b[K> \r\x1b[2C")
+        os.write(person, b"\x1a")
+        assert killed.wait(30)
+        if goes_on:
+            keyboard.resume()
+            shown(person, b"\r\x1b[K> \r\x1b[2C")
+            os.write(person, b"on\n")
+            assert reading.result() == "on"
+        keyboard.close()
+        if not goes_on:
+            with pytest.raises(EOFError):
+                reading.result()
         assert termios.tcgetattr(terminal) == before
 
 

@@ -24,6 +24,8 @@ __all__ = ["Keyboard", "open_keyboard"]
 
 _PROMPT = "> "
 _ERASE = "\r\x1b[K"  # ECMA-48, 8.3.41: EL
+# How long, in seconds, it may take until Ctrl-Z stops the process; without a shell that could continue it, it does not.
+_LONGEST_STOPPING = 0.5
 _PASTE_ON, _PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"  # the terminal marks what is pasted
 
 
@@ -46,7 +48,8 @@ class Keyboard:
         self._editor = LineEditor(history.lines)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._outcomes: deque[tuple[str, str]] = deque()
-        self._lock = threading.Lock()  # for what is below and for the editor
+        self._lock = threading.Condition(threading.Lock())  # for what is below and for the editor
+        self._suspended = False
         self._drawn = False  # the line is on the screen, and the cursor in it
         self._closed = False
         self._before = termios.tcgetattr(fd)
@@ -87,6 +90,8 @@ class Keyboard:
     def resume(self) -> None:
         """Take the terminal over once more, and draw the line: the process was stopped, and a shell had it."""
         with self._lock:
+            self._suspended = False
+            self._lock.notify_all()
             if not self._closed:
                 self._take_over()
                 if self._drawn:
@@ -103,7 +108,8 @@ class Keyboard:
         with self._lock:
             if self._closed:
                 return
-            self._closed = True
+            self._closed, self._suspended = True, False
+            self._lock.notify_all()
             drawn, self._drawn = self._drawn, False
             self._history.add(self._editor.text)
             with contextlib.suppress(OSError, termios.error):
@@ -137,11 +143,17 @@ class Keyboard:
         termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
 
     def _suspend(self) -> None:
+        """Give the terminal back, stop the process, and take the terminal over when it goes on; needs the lock."""
         self._write(_ERASE)
         self._give_back()
+        self._drawn, self._suspended = False, True
         os.kill(0, signal.SIGTSTP)
-        # This thread may get here before the process stops; after that resume() does the same.
-        self._take_over()
+        # It is another thread that the signal stops first, so that this one gets here before the process stops. When it
+        # goes on, this time is over.
+        self._lock.wait_for(lambda: not self._suspended, _LONGEST_STOPPING)
+        self._suspended = False
+        if not self._closed:
+            self._take_over()
 
     def _write(self, text: str) -> None:
         write_text(sys.stdout, text)
