@@ -116,3 +116,23 @@ def test_a_lost_connection_is_over() -> None:
         end.peer.close()
         end.writer.post_close(b"")
         end.ending.wait()
+
+
+def test_a_lost_connection_is_over_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ends() as end:
+
+        def lost(deadline: float | None) -> bytes:
+            raise ConnectionResetError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(end.transport, "recv", lost)
+            assert end.ending.advance()
+
+
+def test_without_waiting_the_deadline_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ends(timeout=-1) as end:
+        assert end.ending.advance(), "nothing comes, and the time is over"
+    with ends() as end:
+        with end.writer._lock:
+            assert not end.ending.advance(), "somebody is writing"
+        assert not end.ending.advance(), "nothing has come yet"
