@@ -79,12 +79,13 @@ class Fate:
 
 
 def _bare(cause: _Cause) -> _Cause:
-    """Take the tracebacks from an exception and from what led to it.
+    """Take the tracebacks from an exception, and from those that it was raised instead of (``raise ... from``).
 
     They show nothing but syncws, and hold frames that hold the connection, so that the thread and its stack would stay
-    until the garbage collector comes.
+    until the garbage collector comes. What the program was handling when it called syncws is its own.
     """
     error: BaseException | None = cause
     while error is not None:
-        error = error.with_traceback(None).__context__
+        error.__traceback__ = None
+        error = error.__context__ if error.__suppress_context__ else None
     return cause

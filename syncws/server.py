@@ -222,12 +222,17 @@ class _HandlerConnection(ServedConnection):
     def _serve(self, deadline: float | None) -> None:
         ws = accept_on(self._transport, self._options, deadline, self._limits, self._on_request)
         self._attach(ws)
+        error: BaseException | None = None
         try:
             self._handler(ws)
-        except BaseException as error:  # SystemExit too: the peer is to get a close frame
+        except BaseException as caught:  # SystemExit too: the peer is to get a close frame
+            error = caught
+        try:
+            # Not while it is handled: what is raised in there would remember it.
             end_websocket(ws, error)
-        else:
-            end_websocket(ws, None)
+        finally:
+            # Its traceback holds this frame: the thread would stay, with its stack, until the garbage collector comes.
+            del error
 
     def _on_request(self, head: RequestHead) -> None:
         # Busy before the 101 is sent: from then on stop() must close the WebSocket, not drop the connection.

@@ -67,3 +67,23 @@ def test_error(fate: Fate) -> None:
     assert error.__cause__ is cause
     assert error.websocket is websocket
     assert fate.error(websocket).__cause__ is None
+
+
+def test_cause_has_no_traceback_but_what_the_program_was_handling_keeps_its_own() -> None:
+    fate = Fate(THREADS)
+    fate.lost("reset", "remote")
+    try:
+        raise KeyError("the program's own")
+    except KeyError as error:
+        own = error
+        try:
+            try:
+                raise UnicodeError
+            except UnicodeError as reason:
+                raise OSError("within send(), while the program handles it") from reason
+        except OSError as caught:
+            cause = caught
+    assert fate.error(None, cause).__cause__ is cause
+    assert cause.__cause__ is not None
+    assert cause.__traceback__ is None and cause.__cause__.__traceback__ is None
+    assert own.__traceback__ is not None
