@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .accept import accept
+from .builds import compiled
 from .client import connect
 from .errors import (
     BacklogFull,
@@ -39,6 +40,7 @@ __all__ = [
     "WebSocket",
     "WebSocketServer",
     "accept",
+    "compiled",
     "connect",
     "hand_over",
     "upgrade",

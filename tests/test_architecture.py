@@ -54,7 +54,7 @@ CONNECTION = {
 }
 BUDGETS = {*PROTOCOL, "budgets", "bursts", "forwarded", "logs"}
 SERVERS = {*CONNECTION, *HTTP, *BUDGETS, "accept", "addresses", "listener", "refusals", "serving", "tls"}
-EVERYTHING = {*SERVERS, "client", "proxy", "server", "wsgi"}
+EVERYTHING = {*SERVERS, "builds", "client", "proxy", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
     "escapes": set(),
     "errors": {"escapes"},
@@ -88,6 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "forwarded": set(),
     "bursts": {"logs"},
     "budgets": BUDGETS,
+    "builds": PROTOCOL,
     "accept": SERVERS,
     "addresses": set(),
     "refusals": set(),

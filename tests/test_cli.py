@@ -94,7 +94,8 @@ def trusting(certificates: Path) -> ssl.SSLContext:
 def test_version() -> None:
     result = run("--version")
     assert result.returncode == 0
-    assert re.fullmatch(rf"syncws {re.escape(syncws.__version__)} on \w+ 3\.\d+\.\S+\n", result.stdout)
+    build = "compiled" if syncws.compiled else "pure Python"
+    assert re.fullmatch(rf"syncws {re.escape(syncws.__version__)} \({build}\) on \w+ 3\.\d+\.\S+\n", result.stdout)
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["serve"], ["echo"], ["connect"]])

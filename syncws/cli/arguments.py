@@ -41,7 +41,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     :raises SystemExit: see the top of this module.
     """
     parser = _Parser(prog="syncws", description="WebSockets without an event loop: servers to try out, and a client.")
-    version = f"syncws {syncws.__version__} on {platform.python_implementation()} {platform.python_version()}"
+    build = "compiled" if syncws.compiled else "pure Python"
+    version = f"syncws {syncws.__version__} ({build}) on {platform.python_implementation()} {platform.python_version()}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name, add_arguments, summary, description in (

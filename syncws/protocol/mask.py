@@ -1,39 +1,15 @@
 """Masking (RFC 6455, section 5.3): the same operation masks and unmasks.
 
-:func:`apply_mask` is a pure function; any thread may call it.
+Pure functions; any thread may call them. :func:`apply_mask` takes a piece of a payload, :func:`masked_slice` a slice of
+a buffer, which it copies once. They are those of the extension module ``_mask``, or of ``_mask_pure`` if that has not
+been built. One that has been built and cannot be loaded is an error.
 """
 
 from __future__ import annotations
 
-import functools
+try:
+    from ._mask import apply_mask, masked_slice
+except ModuleNotFoundError:
+    from ._mask_pure import apply_mask, masked_slice
 
-__all__ = ["apply_mask"]
-
-# From this size on, in bytes, four translations are faster than one XOR of large integers: 64 KiB in 60 % of the time.
-_LARGE = 1024
-
-
-def apply_mask(data: bytes, key: bytes, offset: int = 0) -> bytes:
-    """Return ``data`` with octet *i* XORed with octet (*i* + ``offset``) mod 4 of ``key``.
-
-    :param data: payload octets, or a piece of them.
-    :param key: the masking key, 4 bytes.
-    :param offset: where ``data`` begins in the payload, in bytes, for a payload that arrives in pieces.
-    """
-    size = len(data)
-    if offset & 3:
-        key = key[offset & 3 :] + key[: offset & 3]
-    if size >= _LARGE:
-        masked = bytearray(size)
-        for lane in range(4):
-            masked[lane::4] = data[lane::4].translate(_xor_table(key[lane]))
-        return bytes(masked)
-    # One XOR of two integers is the fastest loop over a few bytes that plain Python has; any byte order will do.
-    repeated = (key * (size // 4 + 1))[:size]
-    return (int.from_bytes(data, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
-
-
-@functools.cache
-def _xor_table(byte: int) -> bytes:
-    """Return the table that :meth:`bytes.translate` XORs with ``byte`` by; there are 256 of them at the most."""
-    return bytes(i ^ byte for i in range(256))
+__all__ = ["apply_mask", "masked_slice"]

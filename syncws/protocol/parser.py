@@ -17,7 +17,7 @@ from __future__ import annotations
 from ..errors import ProtocolError
 from .codes import CLOSE, CONTINUATION, OPCODE_NAMES
 from .frames import MAX_CONTROL_PAYLOAD
-from .mask import apply_mask
+from .mask import masked_slice
 
 __all__ = ["Frame", "Parser"]
 
@@ -120,42 +120,44 @@ class Parser:
                 return self._need_more()
             key = data[pos : pos + 4]
             pos += 4
-        end = pos + length
-        if end > size:
+        # Not pos + length, which may have 64 bits.
+        if length > size - pos:
             if opcode >= CLOSE:
                 return self._need_more()
             return self._begin_pieces(first, length, key, pos)
-        payload = data[pos:end]
+        end = pos + length
         self._pos = end
-        if key:
-            payload = apply_mask(payload, key)
+        payload = masked_slice(data, pos, end, key, 0) if key else data[pos:end]
         return Frame(opcode, first > 127, first & 0x40 != 0, length, payload)
 
     def _begin_pieces(self, first: int, length: int, key: bytes, pos: int) -> Frame:
         """Return the first piece of a data frame of which only a part has arrived."""
-        payload = self._data[pos:]
-        self._pos = len(self._data)
+        end = len(self._data)
+        payload = masked_slice(self._data, pos, end, key, 0) if key else self._data[pos:]
+        self._pos = end
         self._opcode = first & 0x0F
         self._fin = first > 127
         self._length = length
         self._left = length - len(payload)
         self._key = key
-        self._offset = len(payload)
-        if key:
-            payload = apply_mask(payload, key)
+        self._offset = len(payload) & 3
         return Frame(self._opcode, self._fin, first & 0x40 != 0, length, payload, True, False)
 
     def _next_piece(self) -> Frame | None:
         """Return what has arrived of the payload that is on its way, if anything has."""
         start = self._pos
-        if start == len(self._data):
+        end = len(self._data)
+        if start == end:
             return self._need_more()
-        payload = self._data[start : start + self._left]
-        self._pos = start + len(payload)
-        self._left -= len(payload)
+        if self._left < end - start:
+            end = start + self._left
+        self._pos = end
+        self._left -= end - start
         if self._key:
-            payload = apply_mask(payload, self._key, self._offset)
+            payload = masked_slice(self._data, start, end, self._key, self._offset)
             self._offset = (self._offset + len(payload)) & 3
+        else:
+            payload = self._data[start:end]
         return Frame(self._opcode, self._fin, False, self._length, payload, False, self._left == 0)
 
     def _need_more(self) -> Frame | None:

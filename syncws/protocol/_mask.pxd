@@ -1,0 +1,6 @@
+"""What compiled modules may use of _mask.pyx."""
+
+cpdef bytes masked_slice(bytes data, Py_ssize_t start, Py_ssize_t end, bytes key, unsigned int offset)
+cdef void xor(
+    unsigned char* target, const unsigned char* source, Py_ssize_t size, const unsigned char* key, unsigned int offset
+) noexcept nogil

@@ -1,0 +1,10 @@
+"""The C types of frames.py, where it is compiled. Nothing else differs between the two builds."""
+
+cimport cython
+
+
+@cython.locals(first=int, mask_bit=int, header=bytes)
+cpdef bytes frame_header(int opcode, Py_ssize_t size, bint fin=*, bint rsv1=*, bytes key=*)
+
+@cython.locals(size=Py_ssize_t, header=bytes)
+cpdef bytes encode_frame(int opcode, bytes payload, bint fin=*, bint rsv1=*, bytes key=*)

@@ -1,0 +1,64 @@
+"""The C types of parser.py, where it is compiled. Nothing else differs between the two builds.
+
+The length of a payload has 63 bits on every platform; positions in a buffer are what Python's are.
+"""
+
+cimport cython
+
+from ._mask cimport masked_slice
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Frame:
+    cdef public unsigned char opcode
+    cdef public bint fin
+    cdef public bint rsv1
+    cdef public long long length
+    cdef public bytes payload
+    cdef public bint first
+    cdef public bint last
+
+
+@cython.final
+cdef class Parser:
+    cdef bint _masked
+    cdef bint _rsv1_allowed
+    cdef bytes _data
+    cdef Py_ssize_t _pos
+    cdef unsigned char _opcode
+    cdef bint _fin
+    cdef long long _length
+    cdef long long _left
+    cdef unsigned int _offset
+    cdef bytes _key
+
+    cpdef feed(self, bytes data)
+
+    @cython.locals(
+        data=bytes,
+        pos=Py_ssize_t,
+        size=Py_ssize_t,
+        first=cython.uchar,
+        second=cython.uchar,
+        opcode=cython.uchar,
+        length=cython.longlong,
+        width=Py_ssize_t,
+        end=Py_ssize_t,
+        key=bytes,
+        payload=bytes,
+    )
+    cpdef Frame next_frame(self)
+
+    @cython.locals(payload=bytes)
+    cdef Frame _begin_pieces(self, unsigned char first, long long length, bytes key, Py_ssize_t pos)
+
+    @cython.locals(start=Py_ssize_t, end=Py_ssize_t, payload=bytes)
+    cdef Frame _next_piece(self)
+
+    cdef Frame _need_more(self)
+
+    cdef _check_header(self, unsigned char first, unsigned char second)
+
+
+cdef long long _extended_length(bytes encoded) except -1
