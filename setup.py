@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import textwrap
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -51,25 +52,25 @@ def source_of(module: str) -> str:
 
 
 def remove_built(root: Path) -> None:
-    """Remove what an earlier build has left, which this Python would import instead of the source."""
-    for module in COMPILED:
-        for suffix in EXTENSION_SUFFIXES:
-            (root / (module.replace(".", "/") + suffix)).unlink(missing_ok=True)
+    """Remove what an earlier build has left, which this Python would import in place of the source."""
+    for path in (root / "syncws").rglob("*"):
+        if any(path.name == path.name.partition(".")[0] + suffix for suffix in EXTENSION_SUFFIXES):
+            path.unlink()
 
 
 class BuildPython(build_py):
-    """Leaves no extension module of an earlier build beside the source, if there shall be none."""
+    """Begins without extension modules: those that there shall be are compiled after it."""
 
     def run(self) -> None:
+        remove_built(Path() if self.editable_mode else Path(self.build_lib))
         super().run()
-        if PURE:
-            remove_built(Path() if self.editable_mode else Path(self.build_lib))
 
 
 class BuildExtensions(build_ext):
-    """Compiles all modules; without success it removes those that were, unless they must be there."""
+    """Compiles all modules; without success none, unless they must be there."""
 
     def run(self) -> None:
+        self._remove_built()
         try:
             self._translate()
             super().run()
@@ -77,15 +78,26 @@ class BuildExtensions(build_ext):
             if CHOICE == "compiled":
                 raise
             self.extensions = []
-            remove_built(Path(self.build_lib))
-            if self.inplace:
-                remove_built(Path())
+            self._remove_built()
+            why = textwrap.shorten(str(error), 100)
             print(
-                f"syncws: the extension modules could not be compiled ({' '.join(str(error).split())}): this is pure "
-                "Python, which does the same, slower. For the fast build install a C compiler and the headers of "
-                "Python, then install again with SYNCWS_BUILD=compiled and pip's --force-reinstall --no-cache-dir.",
+                f"syncws: the extension modules could not be compiled ({why}): this is pure Python, which does the same, "
+                "slower. For the fast build install a C compiler and the headers of Python, then install again with "
+                "SYNCWS_BUILD=compiled and pip's --force-reinstall --no-cache-dir.",
                 file=sys.stderr,
             )
+
+    def build_extensions(self) -> None:
+        if self.compiler.compiler_type == "unix":
+            # What a debugger reads is most of a module's size, and Python asks for it.
+            for extension in self.extensions:
+                extension.extra_compile_args.append("-g0")
+        super().build_extensions()
+
+    def _remove_built(self) -> None:
+        remove_built(Path(self.build_lib))
+        if self.inplace:
+            remove_built(Path())
 
     def _translate(self) -> None:
         """Let Cython make C out of Python, outside of the source."""

@@ -2,6 +2,11 @@
 
 cimport cython
 
+cdef int _FIN
+cdef int _RSV1
+cdef int _MASK
+cdef tuple _OCTETS
+
 
 @cython.locals(first=int, mask_bit=int, header=bytes)
 cpdef bytes frame_header(int opcode, Py_ssize_t size, bint fin=*, bint rsv1=*, bytes key=*)
