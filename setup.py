@@ -81,9 +81,9 @@ class BuildExtensions(build_ext):
             self._remove_built()
             why = textwrap.shorten(str(error), 100)
             print(
-                f"syncws: the extension modules could not be compiled ({why}): this is pure Python, which does the same, "
-                "slower. For the fast build install a C compiler and the headers of Python, then install again with "
-                "SYNCWS_BUILD=compiled and pip's --force-reinstall --no-cache-dir.",
+                f"syncws: the extension modules could not be compiled ({why}): this is pure Python, which does the "
+                "same, slower. For the fast build install a C compiler and the headers of Python, then install again "
+                "with SYNCWS_BUILD=compiled and pip's --force-reinstall --no-cache-dir.",
                 file=sys.stderr,
             )
 

@@ -1,8 +1,30 @@
-"""What holds for all tests."""
+"""What holds for all tests, and which build they are for."""
 
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
+
+import pytest
+
+import syncws
+from syncws.protocol import parser
 
 # A line for each connection is not what tests look for in the log; those that do give the logger a level of their own.
 logging.getLogger("syncws.access").setLevel(logging.WARNING)
+
+
+def pytest_configure() -> None:
+    """Refuse another build than the one that SYNCWS_EXPECT names, and one that is older than its source."""
+    expected = os.environ.get("SYNCWS_EXPECT")
+    found = "compiled" if syncws.compiled else "pure"
+    if expected not in {None, "", found}:
+        raise pytest.UsageError(f"SYNCWS_EXPECT is {expected!r}, but {parser.__file__} is the {found!r} build")
+    package = Path(syncws.__file__).parent
+    if syncws.compiled and package.parent == Path(__file__).resolve().parent.parent:
+        for source in [*package.rglob("*.pxd"), *package.rglob("*.pyx")]:
+            built = next(source.parent.glob(f"{source.stem}.*.so"), None)
+            written = max(path.stat().st_mtime for path in source.parent.glob(f"{source.stem}.p[yx]*"))
+            if built is not None and built.stat().st_mtime < written:
+                raise pytest.UsageError(f"{built} is older than its source: python setup.py build_ext --inplace")
