@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def pytest_configure() -> None:
     package = Path(syncws.__file__).parent
     if syncws.compiled and package.parent == Path(__file__).resolve().parent.parent:
         for source in [*package.rglob("*.pxd"), *package.rglob("*.pyx")]:
-            built = next(source.parent.glob(f"{source.stem}.*.so"), None)
+            built = source.with_name(source.stem + EXTENSION_SUFFIXES[0])
             written = max(path.stat().st_mtime for path in source.parent.glob(f"{source.stem}.p[yx]*"))
-            if built is not None and built.stat().st_mtime < written:
+            if built.exists() and built.stat().st_mtime < written:
                 raise pytest.UsageError(f"{built} is older than its source: python setup.py build_ext --inplace")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncws.protocol.mask import apply_mask
+import syncws
+from syncws.protocol import _mask_pure
+from syncws.protocol.mask import apply_mask, masked_slice
 
 KEY = bytes.fromhex("37fa213d")
+# Both, where both are: mask.py offers the compiled one then.
+IMPLEMENTATIONS = [_mask_pure, importlib.import_module("syncws.protocol._mask")] if syncws.compiled else [_mask_pure]
+each_implementation = pytest.mark.parametrize("module", IMPLEMENTATIONS, ids=lambda module: module.__name__)
 
 
 def octet_by_octet(data: bytes, key: bytes, offset: int) -> bytes:
@@ -46,3 +54,67 @@ def test_pieces_are_masked_like_the_whole(pieces: list[bytes], key: bytes) -> No
     for piece in pieces:
         masked += apply_mask(piece, key, len(masked))
     assert masked == apply_mask(b"".join(pieces), key)
+
+
+@each_implementation
+@pytest.mark.parametrize("offset", range(4))
+def test_every_size_and_every_alignment(module: ModuleType, offset: int) -> None:
+    """A word is 8 bytes, four of them are a step: all that is left over at either end, at any address."""
+    buffer = bytes(index * 37 % 256 for index in range(150))
+    for start in range(17):
+        for size in range(len(buffer) - start):
+            expected = octet_by_octet(buffer[start : start + size], KEY, offset)
+            assert module.masked_slice(buffer, start, start + size, KEY, offset) == expected, (start, size)
+    for size in range(1000, 1050):  # where plain Python changes its way
+        data = bytes(index * 7 % 256 for index in range(size))
+        assert module.apply_mask(data, KEY, offset) == octet_by_octet(data, KEY, offset), size
+
+
+@each_implementation
+def test_what_is_masked_stays_as_it_was(module: ModuleType) -> None:
+    data = bytes(range(256)) * 8
+    for end in (0, 1, 2, 8, 2048):
+        masked = module.masked_slice(data, 0, end, KEY, 0)
+        assert module.masked_slice(masked, 0, end, KEY, 0) == data[:end]
+        assert data == bytes(range(256)) * 8
+    assert module.apply_mask(b"\x00", b"\x80\x00\x00\x00") == b"\x80"
+
+
+@each_implementation
+@given(
+    st.binary(max_size=3000),
+    st.integers(0, 3000),
+    st.integers(0, 3000),
+    st.binary(min_size=4, max_size=4),
+    st.integers(0, 2**63),
+)
+def test_a_slice_is_masked_like_the_piece(
+    module: ModuleType, data: bytes, start: int, end: int, key: bytes, offset: int
+) -> None:
+    start, end = sorted((min(start, len(data)), min(end, len(data))))
+    expected = octet_by_octet(data[start:end], key, offset)
+    assert module.masked_slice(data, start, end, key, offset & 3) == expected
+    assert module.apply_mask(data[start:end], key, offset) == expected
+    assert masked_slice(data, start, end, key, offset & 3) == apply_mask(data[start:end], key, offset) == expected
+
+
+@each_implementation
+def test_no_payload_needs_no_whole_key(module: ModuleType) -> None:
+    assert module.apply_mask(b"", b"\x01") == b""
+    assert module.masked_slice(b"abc", 3, 3, b"", 0) == b""
+
+
+@pytest.mark.skipif(not syncws.compiled, reason="plain Python checks its bounds itself")
+def test_the_compiled_one_never_reads_beyond() -> None:
+    module = IMPLEMENTATIONS[-1]
+    for start, end in ((-1, 2), (0, 4), (2, 1), (4, 5), (0, 2**62)):
+        with pytest.raises(IndexError, match=f"^octets {start} to {end} of 3 cannot be masked$"):
+            module.masked_slice(b"abc", start, end, KEY, 0)
+    for key in (b"", b"abc", b"abcde"):
+        with pytest.raises(ValueError, match=f"^a masking key has 4 bytes, not {len(key)}$"):
+            module.masked_slice(b"abc", 0, 3, key, 0)
+    for arguments in ((None, KEY), (b"abc", None), (bytearray(b"abc"), KEY)):
+        with pytest.raises(TypeError):
+            module.apply_mask(*arguments)
+    with pytest.raises(TypeError):
+        module.masked_slice(None, 0, 0, KEY, 0)

@@ -1,6 +1,6 @@
-"""Masking, compiled: what mask.py does, a word at a time.
+"""Masking, compiled: a word at a time, and with one copy.
 
-Nothing here is checked twice: the bounds are by :func:`apply_mask` and by who cimports :func:`unmask`.
+Bounds are checked by :func:`masked_slice`, once for all octets; who calls :func:`xor` must know them.
 """
 
 # cython: boundscheck=False, wraparound=False
@@ -21,7 +21,7 @@ def apply_mask(bytes data not None, bytes key not None, offset=0):
 
 
 cpdef bytes masked_slice(bytes data, Py_ssize_t start, Py_ssize_t end, bytes key, unsigned int offset):
-    """Return ``data[start:end]``, masked, with one copy."""
+    """Return ``data[start:end]``, masked as by :func:`apply_mask`, with a key and an offset from 0 to 3."""
     if not 0 <= start <= end <= len(data):
         raise IndexError(f"octets {start} to {end} of {len(data)} cannot be masked")
     if start == end:

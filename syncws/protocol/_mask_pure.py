@@ -24,7 +24,7 @@ def apply_mask(data: bytes, key: bytes, offset: int = 0) -> bytes:
 
 
 def masked_slice(data: bytes, start: int, end: int, key: bytes, offset: int) -> bytes:
-    """Return ``data[start:end]``, masked as :func:`apply_mask` does it."""
+    """Return ``data[start:end]``, masked as by :func:`apply_mask`, with a key and an offset from 0 to 3."""
     data = data[start:end]
     size = end - start
     if offset & 3:
