@@ -19,9 +19,10 @@ from pure_build import load
 
 import syncws
 
-pytestmark = pytest.mark.skipif(
-    not syncws.compiled, reason="this is the pure build, which has no other beside it; the compiled one compares"
-)
+if not syncws.compiled:
+    pytest.skip(
+        "this is the pure build, which has no other beside it; the compiled one compares", allow_module_level=True
+    )
 
 Step = tuple[Any, ...]
 
