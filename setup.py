@@ -71,6 +71,8 @@ class BuildExtensions(build_ext):
 
     def run(self) -> None:
         self._remove_built()
+        if not self.extensions:
+            return
         try:
             self._translate()
             super().run()

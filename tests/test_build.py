@@ -94,7 +94,7 @@ def test_with_a_compiler_all_modules_are_compiled(source: Path, choice: str) -> 
         archive.extractall(source.parent / "installed")
     version = subprocess.run(
         [sys.executable, "-m", "syncws", "--version"],
-        env={**os.environ, "PYTHONPATH": str(source.parent / "installed")},
+        cwd=source.parent / "installed",
         capture_output=True,
         text=True,
         check=True,
