@@ -91,8 +91,8 @@ def trusting(certificates: Path) -> ssl.SSLContext:
 # What needs no server.
 
 
-def test_version() -> None:
-    result = run("--version")
+def test_version(tmp_path: Path) -> None:
+    result = run("--version", cwd=tmp_path)  # where no other package lies than the one that is tested
     assert result.returncode == 0
     build = "compiled" if syncws.compiled else "pure Python"
     assert re.fullmatch(rf"syncws {re.escape(syncws.__version__)} \({build}\) on \w+ 3\.\d+\.\S+\n", result.stdout)

@@ -29,6 +29,8 @@ def test_every_environment_of_tox_is_in_the_table() -> None:
     settings.read(ROOT / "tox.ini")
     table = section("Which tests there are")
     for name in [name.removeprefix("testenv:") for name in settings.sections() if name.startswith("testenv:")]:
+        if name.startswith(".pkg"):  # makes a wheel for the others
+            continue
         assert re.search(rf"[ ,]{name}[,`]", table), name
 
 
