@@ -43,15 +43,20 @@ def source(tmp_path: Path) -> Path:
     return copy
 
 
+def clean_environment() -> dict[str, str]:
+    """Without what changes the build or the import; and no lines are counted of a copy."""
+    unwanted = ("COVERAGE_", "PYTHONPATH", "SYNCWS_BUILD")
+    return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+
+
 def run_hook(source: Path, hook: str, choice: str, **environment: str) -> tuple[Path | None, str]:
     """What a hook of PEP 517 makes, and what it says on standard error; ``None`` if it fails."""
     out = source.parent / "dist"
     out.mkdir(exist_ok=True)
-    clean = {name: value for name, value in os.environ.items() if name not in {"SYNCWS_BUILD", "PYTHONPATH"}}
     ended = subprocess.run(
         [sys.executable, "-c", f"import sys; from setuptools import build_meta; build_meta.{hook}(sys.argv[1])", out],
         cwd=source,
-        env={**clean, "SYNCWS_BUILD": choice, **environment},
+        env={**clean_environment(), "SYNCWS_BUILD": choice, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -95,6 +100,7 @@ def test_with_a_compiler_all_modules_are_compiled(source: Path, choice: str) -> 
     version = subprocess.run(
         [sys.executable, "-m", "syncws", "--version"],
         cwd=source.parent / "installed",
+        env=clean_environment(),
         capture_output=True,
         text=True,
         check=True,
