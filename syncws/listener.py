@@ -203,7 +203,7 @@ class Listener(socketserver.TCPServer):
         connection.place = place
         try:
             self._connections.add(connection)
-            self.runtime.spawn(lambda: self._connections.serve(connection), "syncws-connection")
+            self.runtime.spawn(self._connections.serve, "syncws-connection", connection)
         except (RuntimeError, MemoryError) as error:
             self._connections.forget(connection)
             self._refuse_unserved(sock, error)

@@ -90,6 +90,10 @@ class Allowance:
         self._at, self._waited = now, waited
 
 
+# What most connections have for messages: one for all of them, which never changes.
+_ANY_NUMBER = Allowance("max_messages_per_second", "messages", None)
+
+
 class Rates:
     """The allowances of one connection.
 
@@ -107,7 +111,9 @@ class Rates:
         self, messages: float | None, control_frames: float | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self.messages = Allowance("max_messages_per_second", "messages", messages, clock)
+        self.messages = _ANY_NUMBER
+        if messages is not None:
+            self.messages = Allowance("max_messages_per_second", "messages", messages, clock)
         self._controls = Allowance("max_control_frames_per_second", "control frames", control_frames, clock)
         self._count = 0  # control frames
         self.watching = False
@@ -128,7 +134,7 @@ class Rates:
         :param receiving: it was ``receive()``.
         :param in_vain: nothing has come.
         """
-        if receiving:
+        if receiving and self.messages is not _ANY_NUMBER:
             self.messages.waited += seconds
         self._controls.waited += seconds
         if self.watching:

@@ -170,11 +170,12 @@ class WebSocketServer(_WithFigures):
     def __init__(self, address: Address | socket.socket, handler: Handler, **options: Any) -> None:
         self._handler = check_handler(handler)
         self._settings, self._options = split_options(ServerOptions, options)
+        self._limits = self._settings.limits
         with named_in_errors(address):
             super().__init__(address, **self._settings.of_listener)
 
     def _serve_on(self, transport: Transport) -> ServedConnection:
-        return _HandlerConnection(transport, self._options, self._settings.limits, self._handler)
+        return _HandlerConnection(transport, self._options, self._limits, self._handler)
 
 
 class WSGIServer(_WithFigures):
@@ -197,6 +198,7 @@ class WSGIServer(_WithFigures):
             raise TypeError(f"the WSGI app must be a function or an object that can be called, not {app!r}")
         self._app = app
         self._settings, self._options = split_options(WSGIServerOptions, options)
+        self._limits = self._settings.limits
         with named_in_errors(address):
             super().__init__(address, **self._settings.of_listener)
 
@@ -205,7 +207,7 @@ class WSGIServer(_WithFigures):
             transport,
             self._app,
             self._options,
-            self._settings.limits,
+            self._limits,
             keepalive_timeout=self._settings.keepalive_timeout,
             body_timeout=self._settings.body_timeout,
         )
@@ -213,6 +215,8 @@ class WSGIServer(_WithFigures):
 
 class _HandlerConnection(ServedConnection):
     """A connection that is to become a WebSocket for a handler."""
+
+    __slots__ = ("_handler", "_limits")
 
     def __init__(self, transport: Transport, options: Options, limits: Limits, handler: Handler) -> None:
         super().__init__(transport, options)
