@@ -28,7 +28,7 @@ class _FairLock:
 
     def __init__(self) -> None:
         self._held = False
-        self._waiting: deque[Event] | None = None  # set when it is theirs; most locks are never waited for
+        self._waiting: deque[Event] | None = None  # set when it is theirs; most locks never need it
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if not self._held:

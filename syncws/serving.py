@@ -16,10 +16,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from .accept import deadline_after, hang_up, tls_handshake
 from .budgets import OverBudget, Place
 from .errors import ConnectionClosed, HandshakeError
 from .logs import get_logger
+from .opening import deadline_after, hang_up, tls_handshake
 from .options import Options
 from .runtime import is_killed
 from .transport import Transport

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .accept import deadline_after
 from .logs import get_logger
+from .opening import deadline_after
 from .runtime import Condition
 from .serving import ServedConnection
 from .serving_totals import Totals

@@ -53,7 +53,7 @@ CONNECTION = {
     "websocket",
 }
 BUDGETS = {*PROTOCOL, "budgets", "bursts", "forwarded", "logs"}
-SERVERS = {*CONNECTION, *HTTP, *BUDGETS, "accept", "addresses", "listener", "refusals", "serving", "tls"}
+SERVERS = {*CONNECTION, *HTTP, *BUDGETS, "opening", "addresses", "listener", "refusals", "serving", "tls"}
 EVERYTHING = {*SERVERS, "client", "proxy", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
     "escapes": set(),
@@ -88,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "forwarded": set(),
     "bursts": {"logs"},
     "budgets": BUDGETS,
-    "accept": SERVERS,
+    "opening": SERVERS,
     "addresses": set(),
     "refusals": set(),
     "tls": set(),
