@@ -203,7 +203,7 @@ class Listener(socketserver.TCPServer):
         connection.place = place
         try:
             self._connections.add(connection)
-            self.runtime.spawn(self._connections.serve, "syncws-connection", connection)
+            self.runtime.spawn(Connections.serve, "syncws-connection", self._connections, connection)
         except (RuntimeError, MemoryError) as error:
             self._connections.forget(connection)
             self._refuse_unserved(sock, error)

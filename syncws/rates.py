@@ -49,7 +49,7 @@ class Allowance:
         self._what = what
         self._clock = clock
         self._limit = math.inf if limit is None else limit
-        self._most = max(1.0, self._limit)
+        self._most = self._limit if self._limit > 1.0 else 1.0  # max() takes as much stack as three calls
         self.until = self._most
         self.waited = 0.0
         self._credit = 0.0  # what is allowed beyond ``until``, as of the latest reckoning
@@ -114,7 +114,10 @@ class Rates:
         self.messages = _ANY_NUMBER
         if messages is not None:
             self.messages = Allowance("max_messages_per_second", "messages", messages, clock)
-        self._controls = Allowance("max_control_frames_per_second", "control frames", control_frames, clock)
+        # As Allowance(...) does it. But a constructor in the constructors of a connection takes another page of its
+        # thread's stack (CPython 3.11), for which there is no other use.
+        self._controls = Allowance.__new__(Allowance)
+        Allowance.__init__(self._controls, "max_control_frames_per_second", "control frames", control_frames, clock)
         self._count = 0  # control frames
         self.watching = False
         self._watched_since = 0.0

@@ -76,6 +76,8 @@ class _Process:
 _PROCESS = _Process()
 
 
+# Give it a function, and the object as its argument, rather than a method that is bound to the object: to call that
+# takes more of the thread's stack, for as long as it runs.
 def _start_thread(function: Callable[..., object], name: str, *arguments: object) -> None:
     threading.Thread(target=function, name=name, args=arguments, daemon=True).start()
 
