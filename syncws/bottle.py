@@ -30,7 +30,7 @@ import bottle  # type: ignore[import-untyped]  # it has no types
 from .decorators import replace_handler
 from .errors import HandshakeError
 from .options import Options
-from .server import WSGIServer
+from .server_wsgi import WSGIServer
 from .websocket import WebSocket
 from .wsgi import hand_over
 from .wsgi import upgrade as upgrade_wsgi

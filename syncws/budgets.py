@@ -75,6 +75,8 @@ class OverBudget(HandshakeError):
 class Place:
     """The place of one connection. This one is of a connection that nobody counts."""
 
+    __slots__ = ()
+
     def admit(self, headers: Headers) -> None:
         """Note that the head of a request is complete.
 
@@ -213,9 +215,11 @@ class _CountedPlace(Place):
     :param proxied: the peer is a trusted proxy.
     """
 
+    __slots__ = ("_client", "_left", "_opening", "_places", "_proxied", "_remote_address")
+
     def __init__(self, places: Places, remote_address: Any, client: _Client, *, proxied: bool) -> None:
         self._places = places
-        self._remote_address = remote_address
+        self._remote_address = remote_address if proxied else None
         self._client = client
         self._proxied = proxied
         self._opening = True

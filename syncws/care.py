@@ -45,27 +45,24 @@ class Kept(Protocol):
         """Drop the connection: caring for it has failed in a way that nobody has foreseen."""
 
 
-class Care:
-    """What a keeper knows of one connection.
+class Care(weakref.ref[Kept]):
+    """What a keeper knows of one connection, which it refers to weakly: ``care()`` is the connection, or ``None``.
 
     :param kept: the connection.
     :param turn: that of those who read from it.
     :param keeper: the keeper.
     """
 
-    __slots__ = (
-        "__weakref__", "descriptor", "due", "keeper", "kept", "room_awaited", "seen", "turn", "watched",
-    )  # fmt: skip
+    __slots__ = ("descriptor", "due", "keeper", "room_awaited", "seen", "turn", "watched")
+
+    # One is as good as another only if it is the same; references are equal if what they refer to is.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __new__(cls, kept: Kept, turn: Turn, keeper: Caring) -> Care:
+        return super().__new__(cls, kept, cls.loosen)  # when nobody has it any more
 
     def __init__(self, kept: Kept, turn: Turn, keeper: Caring) -> None:
-        me = weakref.ref(self)
-
-        def loosen(_: object) -> None:
-            care = me()
-            if care is not None:
-                care.loosen()
-
-        self.kept = weakref.ref(kept, loosen)  # when nobody has it any more
         self.turn = turn
         self.keeper = keeper
         self.due = math.inf  # when Kept.on_due() is to be called

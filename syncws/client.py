@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-import ssl as _ssl  # not the class: gevent warns of modules that have that one when it patches
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ssl import create_default_context
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .client_body import beginning_of_body
 from .errors import HandshakeError
@@ -28,6 +26,9 @@ from .transport import Transport, transport_for
 from .transport_traced import traced
 from .uri import WebSocketURI, basic_credentials, parse_uri
 from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    import ssl as _ssl
 
 __all__ = ["connect"]
 
@@ -145,8 +146,11 @@ def _check_combination(
     sock: socket.socket | None,
 ) -> None:
     """Refuse arguments that would have no effect, where something else was surely meant."""
-    if ssl is not None and not isinstance(ssl, _ssl.SSLContext):
-        raise TypeError(f"ssl must be an ssl.SSLContext or None, not {ssl!r}")
+    if ssl is not None:
+        import ssl as _ssl
+
+        if not isinstance(ssl, _ssl.SSLContext):
+            raise TypeError(f"ssl must be an ssl.SSLContext or None, not {ssl!r}")
     # A redirect may lead from ws to wss.
     if not target.secure and not max_redirects and (ssl is not None or server_hostname is not None):
         raise ValueError(f"ssl and server_hostname are for wss:// only, and the URI is {target}")
@@ -221,6 +225,8 @@ class _Opening:
         if not target.secure or hasattr(sock, "do_handshake"):
             return self.transport_of(sock)
         self.step = f"the TLS handshake with {target.host}"
+        from ssl import create_default_context  # here, as most connections of programs to each other have no TLS
+
         context = self.ssl or create_default_context()
         # RFC 6455, 4.1: a client MUST use the Server Name Indication. RFC 6066, 3: without a trailing dot.
         name = self.server_hostname or target.host.rstrip(".")

@@ -25,7 +25,6 @@ import errno
 import re
 import sys
 from collections.abc import Callable, Iterable
-from http.client import responses
 from typing import Any, Literal
 
 from .escapes import escaped
@@ -85,6 +84,8 @@ class HandshakeError(SyncwsError):
         :raises ValueError: a header field that the program has given has a line break in it, or another character that
             cannot be sent. Not every server looks.
         """
+        from http.client import responses  # with half of what there is for mail behind it, for the few that need it
+
         for name, value in self.headers:
             if _FORBIDDEN.search(f"{name}{value}"):
                 raise ValueError(f"header {name!r} has a character that cannot be sent: {value!r:.80}")

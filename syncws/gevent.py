@@ -21,7 +21,7 @@ from gevent import socket as gevent_socket
 from gevent.monkey import get_original
 from gevent.selectors import DefaultSelector
 
-from . import server
+from . import server, server_wsgi
 from .client import connect_over
 from .errors import HandshakeError
 from .listener import Listener
@@ -62,7 +62,7 @@ class WebSocketServer(_OnGreenlets, server.WebSocketServer):
     """A :class:`syncws.WebSocketServer` that calls ``handler(ws)`` in a greenlet for each WebSocket."""
 
 
-class WSGIServer(_OnGreenlets, server.WSGIServer):
+class WSGIServer(_OnGreenlets, server_wsgi.WSGIServer):
     """A :class:`syncws.WSGIServer` that calls the app in a greenlet for each connection."""
 
 

@@ -32,7 +32,8 @@ from gunicorn.workers.base import Worker as _Worker
 from .gunicorn_requests import Connection, Requests
 from .logs import get_logger
 from .runtime import THREADS, Runtime
-from .server import WSGIServer, WSGIServerOptions, split_options
+from .server import split_options
+from .server_wsgi import WSGIServer, WSGIServerOptions
 
 __all__ = ["GeventWorker", "ThreadWorker"]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Callable, Iterable
-from email.utils import formatdate
 from http import HTTPStatus
 
 import httptools
@@ -32,6 +32,7 @@ __all__ = [
     "BadRequest",
     "Limits",
     "RequestReader",
+    "date",
     "read_response_head",
     "reason_phrase",
     "request_bytes",
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 _PIECE = 65536
+# In English, whatever the language of the program.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # A line that frames a chunk: its size and extensions (RFC 9112, 7.1.1: the length of extensions is to be limited).
 _MAX_CHUNK_LINE = 4096
 # RFC 9110, 7.2: Host = uri-host [ ":" port ]; the characters of a reg-name or an IP-literal (RFC 3986, 3.2.2).
@@ -240,7 +244,7 @@ def response_bytes(
     lines = [f"HTTP/1.1 {status} {reason_phrase(status) if reason is None else reason}"]
     lines += [f"{name}: {value}" for name, value in fields]
     if status >= 200:
-        lines.append(f"Date: {formatdate(usegmt=True)}")
+        lines.append(f"Date: {date()}")
         if status not in (204, 304):
             lines.append(f"Content-Length: {len(body)}")
     if close:
@@ -278,6 +282,16 @@ def reason_phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def date(seconds: float | None = None) -> str:
+    """Return a time as header fields have it (RFC 9110, 5.6.7).
+
+    :param seconds: as :func:`time.time` returns them; ``None``: now.
+    """
+    when = time.gmtime(seconds)
+    day, month = _DAYS[when.tm_wday], _MONTHS[when.tm_mon - 1]
+    return f"{day}, {when.tm_mday:02} {month} {when.tm_year} {when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02} GMT"
 
 
 def _tokens(headers: Headers, name: str) -> list[str]:

@@ -60,6 +60,19 @@ class BadRequest(SyncwsError):
         return self.message
 
 
+# Names and values that most requests have, so that a thousand connections share them; httptools hands out bytes.
+_COMMON = {
+    text.encode(): text
+    for text in (
+        *("Host", "Connection", "Upgrade", "Origin", "User-Agent", "Accept", "Accept-Encoding", "Accept-Language"),
+        *("Cache-Control", "Cookie", "Pragma", "Sec-WebSocket-Key", "Sec-WebSocket-Version"),
+        *("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site"),
+        *("websocket", "13", "permessage-deflate; client_max_window_bits", "no-cache", "keep-alive, Upgrade"),
+        *("gzip, deflate, br", "gzip, deflate, br, zstd", "*/*", "same-origin", "empty"),
+    )
+}
+
+
 class HeadEvents:
     """httptools' callbacks while a head is read."""
 
@@ -75,7 +88,11 @@ class HeadEvents:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # RFC 9110, 5.5: bytes above 127 are opaque; latin-1 keeps them. Whitespace around a value is not part of it.
-        self.fields.append((name.decode("latin-1"), value.decode("latin-1").strip(" \t")))
+        self.fields.append((_text(name), _text(value)))
+
+
+def _text(data: bytes) -> str:
+    return _COMMON.get(data) or data.decode("latin-1").strip(" \t")
 
 
 def receive_head(

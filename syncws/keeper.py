@@ -181,7 +181,7 @@ class Keeper:
         return due
 
     def _on_due(self, care: Care, now: float) -> None:
-        kept = care.kept()
+        kept = care()
         if kept is not None:
             try:
                 self.schedule(care, kept.on_due(now))
@@ -190,7 +190,7 @@ class Keeper:
 
     def _look(self, care: Care) -> None:
         """Attend to a connection if nobody else reads from it."""
-        kept = care.kept()
+        kept = care()
         if kept is not None:
             activity = kept.activity
             if activity != care.seen:
@@ -205,7 +205,7 @@ class Keeper:
         if care not in self._all:
             self.loose.discard(care)
             return
-        kept, events = care.kept(), 0
+        kept, events = care(), 0
         try:
             if kept is not None:
                 events = kept.attend()

@@ -14,25 +14,27 @@ import math
 import selectors
 import socket
 import socketserver
-import ssl
 import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .accept import refusal
 from .addresses import Address, check_listening, family_of, remove_socket_file, remove_stale_socket, socket_file
 from .budgets import Budget, OverBudget, Places
 from .bursts import Bursts
 from .listener_headroom import NoHeadroom, check_headroom
 from .logs import get_logger
+from .opening import refusal
 from .protocol.frames import close_payload
 from .refusals import BUSY, Refusals
 from .runtime import THREADS
 from .serving import GOING_AWAY, GOING_AWAY_REASON, ServedConnection
 from .serving_connections import Connections
 from .transport import Transport, transport_for
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Listener"]
 
@@ -52,8 +54,7 @@ _LONGEST = 1e6
 class Listener(socketserver.TCPServer):
     """A server on a TCP or Unix socket, with a thread for each connection.
 
-    The with-statement ends with :meth:`shutdown` and :meth:`server_close`, so that an exception, such as that of
-    Ctrl-C, which ends ``serve_forever()`` in its block, ends the connections as it should.
+    The with-statement ends with :meth:`shutdown` and :meth:`server_close`, whatever ends its block, such as Ctrl-C.
 
     :param address: ``(host, port)``; a host with a colon is an IPv6 address; a str is the path of a Unix socket. Or a
         socket that listens already, which the server takes over.
@@ -91,8 +92,7 @@ class Listener(socketserver.TCPServer):
         self._file: tuple[int, int] | None = None
         # Not by isinstance(): gevent's patches make socket.socket another class than that of a socket made before them.
         listening: Any = None if isinstance(address, (str, tuple)) or not hasattr(address, "accept") else address
-        # The handler class of socketserver is of no use here: a connection may outlive its first request.
-        handler: Any = socketserver.BaseRequestHandler
+        handler: Any = socketserver.BaseRequestHandler  # of no use here: a connection may outlive its first request
         if listening is not None:
             check_listening(listening)
             socketserver.BaseServer.__init__(self, listening.getsockname(), handler)
@@ -203,7 +203,7 @@ class Listener(socketserver.TCPServer):
         connection.place = place
         try:
             self._connections.add(connection)
-            self.runtime.spawn(lambda: self._connections.serve(connection), "syncws-connection")
+            self.runtime.spawn(Connections.serve, "syncws-connection", self._connections, connection)
         except (RuntimeError, MemoryError) as error:
             self._connections.forget(connection)
             self._refuse_unserved(sock, error)

@@ -5,7 +5,6 @@ Any thread may call anything here. Nothing waits: :meth:`Pings.answer` wakes tho
 
 from __future__ import annotations
 
-import itertools
 import time
 
 from .protocol.frames import MAX_CONTROL_PAYLOAD
@@ -39,12 +38,12 @@ class Ping:
 class Pings:
     """The pings of one connection, in the order in which they were sent."""
 
-    __slots__ = ("_lock", "_numbers", "_owed", "_turn", "_under_way", "latencies", "latency")
+    __slots__ = ("_lock", "_number", "_owed", "_turn", "_under_way", "latencies", "latency")
 
     def __init__(self, turn: Turn, runtime: Runtime) -> None:
         self._turn = turn
         self._lock = runtime.lock()
-        self._numbers = itertools.count(1)
+        self._number = 0  # of the latest ping without data of its own
         self._under_way: dict[bytes, Ping] = {}
         self._owed = 0  # pongs: the pings of several threads may overtake each other, and some answers come late
         self.latency: float | None = None  # of the latest ping that was answered, in seconds
@@ -66,8 +65,9 @@ class Pings:
             )
         with self._lock:
             if not payload:
-                numbers = (number.to_bytes(4, "big") for number in self._numbers)
-                payload = next(number for number in numbers if number not in self._under_way)
+                while not payload or payload in self._under_way:
+                    self._number += 1
+                    payload = self._number.to_bytes(4, "big")
             if payload in self._under_way:
                 raise ValueError(
                     f"a ping with the data {payload!r} is under way already; its pong could not be told apart"

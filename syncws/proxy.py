@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import socket
-import urllib.request
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -181,6 +180,8 @@ class _Connected:
 
 def _from_environment(uri: WebSocketURI) -> tuple[str, str] | None:
     """Return the proxy's URL that the environment has for ``uri``, and where it says so."""
+    import urllib.request  # with half of what there is for HTTP and mail behind it
+
     proxies = urllib.request.getproxies()
     name = next((name for name in _VARIABLES[uri.scheme] if name in proxies), None)
     host = f"[{uri.host}]" if ":" in uri.host else uri.host

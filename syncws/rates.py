@@ -49,7 +49,7 @@ class Allowance:
         self._what = what
         self._clock = clock
         self._limit = math.inf if limit is None else limit
-        self._most = max(1.0, self._limit)
+        self._most = self._limit if self._limit > 1.0 else 1.0  # max() takes as much stack as three calls
         self.until = self._most
         self.waited = 0.0
         self._credit = 0.0  # what is allowed beyond ``until``, as of the latest reckoning
@@ -90,6 +90,10 @@ class Allowance:
         self._at, self._waited = now, waited
 
 
+# What most connections have for messages: one for all of them, which never changes.
+_ANY_NUMBER = Allowance("max_messages_per_second", "messages", None)
+
+
 class Rates:
     """The allowances of one connection.
 
@@ -107,8 +111,13 @@ class Rates:
         self, messages: float | None, control_frames: float | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self.messages = Allowance("max_messages_per_second", "messages", messages, clock)
-        self._controls = Allowance("max_control_frames_per_second", "control frames", control_frames, clock)
+        self.messages = _ANY_NUMBER
+        if messages is not None:
+            self.messages = Allowance("max_messages_per_second", "messages", messages, clock)
+        # As Allowance(...) does it. But a constructor in the constructors of a connection takes another page of its
+        # thread's stack (CPython 3.11), for which there is no other use.
+        self._controls = Allowance.__new__(Allowance)
+        Allowance.__init__(self._controls, "max_control_frames_per_second", "control frames", control_frames, clock)
         self._count = 0  # control frames
         self.watching = False
         self._watched_since = 0.0
@@ -128,7 +137,7 @@ class Rates:
         :param receiving: it was ``receive()``.
         :param in_vain: nothing has come.
         """
-        if receiving:
+        if receiving and self.messages is not _ANY_NUMBER:
             self.messages.waited += seconds
         self._controls.waited += seconds
         if self.watching:

@@ -37,6 +37,12 @@ class Condition(Protocol):
     def __exit__(self, *_: Any) -> None: ...
 
 
+class Spawn(Protocol):
+    """How a thread or greenlet is started."""
+
+    def __call__(self, function: Callable[..., object], name: str, *arguments: object) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """The primitives of threads or of greenlets.
@@ -45,8 +51,8 @@ class Runtime:
     :ivar rlock: makes a lock that its owner may take again.
     :ivar condition: makes a condition.
     :ivar ident: returns a number for the calling thread or greenlet, never 0.
-    :ivar spawn: runs a function in a thread or greenlet of its own, under a name; the process does not wait for it at
-        its end. :class:`RuntimeError`: there can be no more of them.
+    :ivar spawn: runs a function in a thread or greenlet of its own, under a name, with the arguments that follow; the
+        process does not wait for it at its end. :class:`RuntimeError`: there can be no more of them.
     :ivar domain: returns what those have in common that may wait for one another with these primitives: the process,
         or the event loop of the calling thread. The same object each time, which can be referred to weakly.
     :ivar selector: makes a selector.
@@ -56,7 +62,7 @@ class Runtime:
     rlock: Callable[[], Any]
     condition: Callable[[], Condition]
     ident: Callable[[], int]
-    spawn: Callable[[Callable[[], object], str], None]
+    spawn: Spawn
     domain: Callable[[], object]
     selector: Callable[[], selectors.BaseSelector]
     fair_lock: Callable[[], Lock] = threading.Lock
@@ -70,8 +76,10 @@ class _Process:
 _PROCESS = _Process()
 
 
-def _start_thread(function: Callable[[], object], name: str) -> None:
-    threading.Thread(target=function, name=name, daemon=True).start()
+# Give it a function, and the object as its argument, rather than a method that is bound to the object: to call that
+# takes more of the thread's stack, for as long as it runs.
+def _start_thread(function: Callable[..., object], name: str, *arguments: object) -> None:
+    threading.Thread(target=function, name=name, args=arguments, daemon=True).start()
 
 
 THREADS = Runtime(

@@ -28,7 +28,7 @@ class _FairLock:
 
     def __init__(self) -> None:
         self._held = False
-        self._waiting: deque[Event] = deque()  # set when it is theirs
+        self._waiting: deque[Event] | None = None  # set when it is theirs; most locks never need it
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if not self._held:
@@ -53,18 +53,21 @@ class _FairLock:
 
     def _wait(self, timeout: float | None) -> bool:
         mine = Event()
-        self._waiting.append(mine)
+        if self._waiting is None:
+            self._waiting = deque()
+        waiting = self._waiting
+        waiting.append(mine)
         try:
             mine.wait(timeout)
         except BaseException:  # a greenlet can be killed in any wait
             if mine.is_set():
                 self.release()
             else:
-                self._waiting.remove(mine)
+                waiting.remove(mine)
             raise
         if mine.is_set():
             return True
-        self._waiting.remove(mine)
+        waiting.remove(mine)
         return False
 
 
@@ -109,13 +112,13 @@ class _Condition:
         self._waiting.clear()
 
 
-def _spawn(function: Callable[[], object], name: str) -> None:
-    greenlet = gevent.spawn(function)
+def _spawn(function: Callable[..., object], name: str, *arguments: object) -> None:
+    greenlet = gevent.spawn(function, *arguments)
     greenlet.name = name
 
 
 GREENLETS = Runtime(
-    lock=gevent.thread.LockType,
+    lock=_FairLock,
     rlock=RLock,
     condition=_Condition,
     ident=gevent.thread.get_ident,

@@ -1,4 +1,4 @@
-"""The servers: :class:`WebSocketServer` runs a handler for each WebSocket, :class:`WSGIServer` a WSGI app.
+"""The servers: :class:`WebSocketServer` runs a handler for each WebSocket; for a WSGI app: :mod:`syncws.server_wsgi`.
 
 Both keep to the conventions of :mod:`socketserver`: ``serve_forever()`` accepts connections in the calling thread until
 ``shutdown()`` is called, from any thread; ``server_close()`` gives back the listening socket, and so does the end of a
@@ -8,32 +8,31 @@ with-statement. Each connection is served by one daemon thread, and by no other.
 from __future__ import annotations
 
 import dataclasses
-import os
 import socket
-import ssl as _ssl
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .accept import accept_on
 from .addresses import Address, named_in_errors
 from .budgets import Budget
 from .forwarded import TrustedProxies
 from .http import DEFAULT_LIMITS, Limits
 from .listener import Listener
+from .opening import accept_on
 from .options import Options, check_number
 from .protocol.handshake import RequestHead
 from .serving import ServedConnection, end_websocket
 from .stats import ServerStats
-from .tls import Files, check_context, server_context
 from .transport import Transport
 from .websocket import WebSocket
-from .wsgi import WSGIApp, WSGIConnection
 
-__all__ = ["ServerOptions", "WSGIServer", "WSGIServerOptions", "WebSocketServer", "check_handler", "split_options"]
+if TYPE_CHECKING:
+    import ssl as _ssl
+
+    from .tls import Files
+
+__all__ = ["ServerOptions", "WatchedServer", "WebSocketServer", "check_handler", "split_options"]
 
 Handler = Callable[[WebSocket], object]
-# What the option ssl may be, besides a pair of files.
-_KINDS_OF_TLS = (_ssl.SSLContext, str, os.PathLike, type(None))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +71,10 @@ class ServerOptions:
     max_head_fields: int = DEFAULT_LIMITS.max_fields
 
     def __post_init__(self) -> None:
-        is_pair = isinstance(self.ssl, tuple) and len(self.ssl) == 2
-        if not (is_pair or isinstance(self.ssl, _KINDS_OF_TLS)):
-            raise TypeError(f"ssl must be an ssl.SSLContext, the files (certificate, key), or None, not {self.ssl!r}")
+        if self.ssl is not None:
+            from .tls import check_kind  # with OpenSSL behind it
+
+            check_kind(self.ssl)
         for name in ("max_connections", "max_handshakes", "max_connections_per_address"):
             check_number(name, getattr(self, name), int, 1)
         for name in ("max_target_size", "max_head_size", "max_head_fields"):
@@ -102,32 +102,12 @@ class ServerOptions:
         """The context for TLS. Files are read now."""
         if self.ssl is None:
             return None
-        if not isinstance(self.ssl, _ssl.SSLContext):
-            return server_context(*(self.ssl if isinstance(self.ssl, tuple) else (self.ssl,)))
-        check_context(self.ssl)
-        return self.ssl
+        from .tls import context_for
+
+        return context_for(self.ssl)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WSGIServerOptions(ServerOptions):
-    """What may be set for a :class:`WSGIServer`, besides the options of its WebSockets.
-
-    :param keepalive_timeout: seconds a connection may be idle between two requests. Default: 5; ``None``: for ever;
-        0: a connection serves one request.
-    :param body_timeout: seconds to wait for the next bytes of a request's body. Default: 60; ``None``: for ever.
-    """
-
-    keepalive_timeout: float | None = 5.0
-    body_timeout: float | None = 60.0
-
-    def __post_init__(self) -> None:
-        # Not super(): a dataclass with slots is another class than the one that the method was written in.
-        ServerOptions.__post_init__(self)
-        for name in ("keepalive_timeout", "body_timeout"):
-            check_number(name, getattr(self, name), (int, float), 0, optional=True)
-
-
-class _WithFigures(Listener):
+class WatchedServer(Listener):
     """A server that can be watched."""
 
     @property
@@ -146,7 +126,7 @@ class _WithFigures(Listener):
         return self._connections.stats()
 
 
-class WebSocketServer(_WithFigures):
+class WebSocketServer(WatchedServer):
     """A server that calls ``handler(ws)`` for each WebSocket, in a thread of its own.
 
     When the handler returns, the WebSocket is closed with 1000; when it raises, with 1011, and the traceback is
@@ -170,49 +150,18 @@ class WebSocketServer(_WithFigures):
     def __init__(self, address: Address | socket.socket, handler: Handler, **options: Any) -> None:
         self._handler = check_handler(handler)
         self._settings, self._options = split_options(ServerOptions, options)
+        self._limits = self._settings.limits
         with named_in_errors(address):
             super().__init__(address, **self._settings.of_listener)
 
     def _serve_on(self, transport: Transport) -> ServedConnection:
-        return _HandlerConnection(transport, self._options, self._settings.limits, self._handler)
-
-
-class WSGIServer(_WithFigures):
-    """A server that runs a WSGI app (PEP 3333), whose requests :func:`syncws.upgrade` turns into WebSockets.
-
-    ``with server:`` ends as that of a :class:`WebSocketServer`.
-
-    :param address: as for :class:`WebSocketServer`.
-    :param app: the WSGI app; it is called from many threads at once.
-    :param options: those of :class:`WSGIServerOptions` and of :class:`~syncws.options.Options`; ``upgrade()`` may
-        set the latter anew for its WebSocket.
-    :raises: as :class:`WebSocketServer`.
-    :ivar connection_class: what serves a connection; is called as :class:`~syncws.wsgi.WSGIConnection` is.
-    """
-
-    connection_class: Callable[..., ServedConnection] = WSGIConnection
-
-    def __init__(self, address: Address | socket.socket, app: WSGIApp, **options: Any) -> None:
-        if not callable(app):
-            raise TypeError(f"the WSGI app must be a function or an object that can be called, not {app!r}")
-        self._app = app
-        self._settings, self._options = split_options(WSGIServerOptions, options)
-        with named_in_errors(address):
-            super().__init__(address, **self._settings.of_listener)
-
-    def _serve_on(self, transport: Transport) -> ServedConnection:
-        return self.connection_class(
-            transport,
-            self._app,
-            self._options,
-            self._settings.limits,
-            keepalive_timeout=self._settings.keepalive_timeout,
-            body_timeout=self._settings.body_timeout,
-        )
+        return _HandlerConnection(transport, self._options, self._limits, self._handler)
 
 
 class _HandlerConnection(ServedConnection):
     """A connection that is to become a WebSocket for a handler."""
+
+    __slots__ = ("_handler", "_limits")
 
     def __init__(self, transport: Transport, options: Options, limits: Limits, handler: Handler) -> None:
         super().__init__(transport, options)

@@ -16,10 +16,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from .accept import deadline_after, hang_up, tls_handshake
 from .budgets import OverBudget, Place
 from .errors import ConnectionClosed, HandshakeError
 from .logs import get_logger
+from .opening import deadline_after, hang_up, tls_handshake
 from .options import Options
 from .runtime import is_killed
 from .transport import Transport
@@ -46,6 +46,12 @@ _REASONS = {
     431: "too-large",
     505: "bad-request",
 }
+_GOING_AWAY = (GOING_AWAY, GOING_AWAY_REASON)
+_UNCOUNTED = Place()
+
+
+def _ignore(reason: str) -> None:
+    """Do nothing about a refusal: nobody counts them."""
 
 
 class ServedConnection(ABC):
@@ -58,15 +64,19 @@ class ServedConnection(ABC):
         be set before it is served.
     """
 
-    place = Place()
+    # A server has many of them, all the time.
+    __slots__ = (
+        "_busy", "_close_with", "_closed", "_lock", "_options", "_stopping", "_transport", "_ws", "on_refused", "place",
+    )  # fmt: skip
 
     def __init__(self, transport: Transport, options: Options) -> None:
         self._transport = transport
         self._options = options
-        self.on_refused: Callable[[str], object] = lambda reason: None
+        self.place = _UNCOUNTED
+        self.on_refused: Callable[[str], object] = _ignore
         self._lock = transport.runtime.lock()  # guards the five below; never held while waiting
         self._stopping = False
-        self._close_with = (GOING_AWAY, GOING_AWAY_REASON)
+        self._close_with = _GOING_AWAY
         self._busy = False  # a request has begun to arrive, or is being served: stop() lets it finish
         self._ws: WebSocket | None = None  # what the connection has become; it closes the transport
         self._closed = False

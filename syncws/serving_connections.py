@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .accept import deadline_after
 from .logs import get_logger
+from .opening import deadline_after
 from .runtime import Condition
 from .serving import ServedConnection
 from .serving_totals import Totals
@@ -49,13 +49,14 @@ class Connections:
         self._waiting: list[int] = []  # the threads in end()
         self.stopping = False
         self.totals = Totals()
+        self._reject = self.totals.reject  # one for all of them
 
     def __len__(self) -> int:
         return len(self._served)
 
     def add(self, connection: ServedConnection) -> None:
         """Note a connection that is about to be served; after :meth:`stop`, it is stopped at once."""
-        connection.on_refused = self.totals.reject
+        connection.on_refused = self._reject
         with self._changed:
             self._served[connection] = 0
         if self.stopping:

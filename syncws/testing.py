@@ -19,8 +19,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .accept import accept_on, deadline_after
 from .errors import ConnectionClosed, HandshakeError
+from .opening import accept_on, deadline_after
 from .options import Options, check_seconds
 from .protocol.fields import check_fields
 from .protocol.handshake import Agreement, RequestHead, ResponseHead

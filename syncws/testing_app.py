@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-from .accept import deadline_after
 from .errors import ConnectionClosed
+from .opening import deadline_after
 from .options import Options
 from .runtime import THREADS
 from .transport import Transport

@@ -10,7 +10,7 @@ import contextlib
 import os
 import ssl
 
-__all__ = ["Files", "check_context", "server_context"]
+__all__ = ["Files", "check_context", "check_kind", "context_for", "server_context"]
 
 # Certificate and key in one file, or in two.
 Files = str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]]
@@ -79,6 +79,27 @@ def _load(context: ssl.SSLContext, files: list[str], password: str | None) -> st
             return f"the key does not belong to the first certificate in {certfile}, which is to be the server's"
         return str(error)
     return ""
+
+
+def check_kind(value: object) -> None:
+    """Check the type of a server's option ``ssl``, unless it is ``None``.
+
+    :raises TypeError: it is neither a context nor files.
+    """
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    if not (is_pair or isinstance(value, (ssl.SSLContext, str, os.PathLike))):
+        raise TypeError(f"ssl must be an ssl.SSLContext, the files (certificate, key), or None, not {value!r}")
+
+
+def context_for(value: ssl.SSLContext | Files) -> ssl.SSLContext:
+    """Return the context for a server's option ``ssl``. Files are read now; a context is looked at.
+
+    :raises ValueError: as :func:`server_context` and :func:`check_context`.
+    """
+    if not isinstance(value, ssl.SSLContext):
+        return server_context(*(value if isinstance(value, tuple) else (value,)))
+    check_context(value)
+    return value
 
 
 def check_context(context: ssl.SSLContext) -> None:

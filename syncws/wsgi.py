@@ -12,11 +12,11 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
-from .accept import MoreFields, deadline_after, refusal
 from .budgets import OverBudget
 from .errors import HandshakeError
 from .http import DEFAULT_LIMITS, BadRequest, Limits, RequestReader
 from .logs import get_logger
+from .opening import MoreFields, deadline_after, refusal
 from .options import Options
 from .protocol.handshake import RequestHead
 from .runtime import THREADS

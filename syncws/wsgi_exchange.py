@@ -11,10 +11,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .accept import MoreFields, deadline_after, open_websocket, refusal
 from .errors import HandshakeError
 from .http import BadRequest, RequestReader, reason_phrase, text_response
 from .logs import get_logger
+from .opening import MoreFields, deadline_after, open_websocket, refusal
 from .options import Options
 from .protocol.handshake import RequestHead
 from .protocol.headers import Headers

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from email.utils import formatdate
 from types import TracebackType
 from typing import BinaryIO
 
+from .http import date
 from .protocol.fields import is_token, split_list
 
 __all__ = ["FileWrapper", "Response"]
@@ -191,7 +191,7 @@ class Response:
             fields.append(("Connection", ", ".join(connection)))
         names = {name.lower() for name, _ in fields}
         # RFC 9110, 6.6.1: an origin server with a clock MUST generate Date.
-        for name, value in (("Date", formatdate(usegmt=True)), ("Server", "syncws")):
+        for name, value in (("Date", date()), ("Server", "syncws")):
             if name.lower() not in names:
                 fields.append((name, value))
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in fields), "", ""]

@@ -30,9 +30,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from .accept import MoreFields, open_websocket
 from .errors import HandshakeError
 from .logs import get_logger
+from .opening import MoreFields, open_websocket
 from .options import Options
 from .protocol.handshake import RequestHead, is_upgrade_request, respond
 from .protocol.headers import Headers

@@ -53,7 +53,7 @@ CONNECTION = {
     "websocket",
 }
 BUDGETS = {*PROTOCOL, "budgets", "bursts", "forwarded", "logs"}
-SERVERS = {*CONNECTION, *HTTP, *BUDGETS, "accept", "addresses", "listener", "refusals", "serving", "tls"}
+SERVERS = {*CONNECTION, *HTTP, *BUDGETS, "opening", "addresses", "listener", "refusals", "serving", "tls"}
 EVERYTHING = {*SERVERS, "builds", "client", "proxy", "server", "wsgi"}
 MAY_IMPORT: dict[str, set[str]] = {
     "escapes": set(),
@@ -89,7 +89,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bursts": {"logs"},
     "budgets": BUDGETS,
     "builds": PROTOCOL,
-    "accept": SERVERS,
+    "opening": SERVERS,
     "addresses": set(),
     "refusals": set(),
     "tls": set(),

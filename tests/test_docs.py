@@ -13,7 +13,8 @@ from commands import run
 
 import syncws
 from syncws.options import Options
-from syncws.server import ServerOptions, WSGIServerOptions
+from syncws.server import ServerOptions
+from syncws.server_wsgi import WSGIServerOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS_PAGE = (ROOT / "docs" / "reference" / "options.rst").read_text()

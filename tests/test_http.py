@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from syncws.http import (
     BadRequest,
     Limits,
     RequestReader,
+    date,
     read_response_head,
     reason_phrase,
     request_bytes,
@@ -47,6 +50,26 @@ def refused(data: bytes, size: int = 1 << 20, limits: Limits | None = None) -> B
         read_all(RequestReader(stream(data, size), limits or Limits()))
     assert str(caught.value) == caught.value.message
     return caught.value
+
+
+@given(st.integers(0, 2**32))
+def test_dates_are_those_of_mail_in_english(seconds: int) -> None:
+    assert date(seconds) == formatdate(seconds, usegmt=True)
+
+
+def test_the_date_is_now() -> None:
+    before = int(time.time())
+    assert before <= parsedate_to_datetime(date()).timestamp() <= time.time()
+
+
+def test_what_most_requests_have_is_there_once() -> None:
+    heads = [
+        RequestReader(stream(GET + b"Upgrade: websocket\r\nUpgrade:  websocket \r\n\r\n")).read_head() for _ in "12"
+    ]
+    one, two = (head.headers.pairs() for head in heads if head is not None)
+    assert one == two == (("Host", "example.com"), ("Upgrade", "websocket"), ("Upgrade", "websocket"))
+    assert one[1][0] is two[1][0]
+    assert one[1][1] is two[1][1]
 
 
 @piece_sizes

@@ -247,7 +247,7 @@ def test_it_keeps_nobody_alive(runtime: Runtime, keeper: Keeper) -> None:
     assert eventually(runtime, lambda: care.watched)
     del noted
     gc.collect()
-    assert care.kept() is None
+    assert care() is None
     peer.send(b"x")
     assert eventually(runtime, lambda: care not in keeper._all)
     assert care.watched == 0
@@ -267,11 +267,14 @@ def test_nobody_has_it_and_nobody_cares(runtime: Runtime, keeper: Keeper, noted:
     peer.close()
     other = Noted(runtime)
     sock, peer = other.sock, other.peer
-    kept = Care(other, other.turn, keeper).kept  # which lives longer than what knows of it
-    gc.collect()
+    care = Care(other, other.turn, keeper)
+    assert care() is other
+    assert care in {care}
+    assert care not in {Care(other, other.turn, keeper)}
     del other
     gc.collect()
-    assert kept() is None
+    assert care() is None
+    assert care in keeper.loose
     sock.close()
     peer.close()
     # Something is due for one that is gone.

@@ -222,6 +222,16 @@ def test_what_the_keeper_waits_for_counts_as_waiting() -> None:
         rates.control_frame()
 
 
+def test_connections_without_a_limit_share_an_allowance_that_never_changes() -> None:
+    clock = Clock()
+    one, two = Rates(None, 10, clock), Rates(None, 10, clock)
+    assert one.messages is two.messages
+    for receiving in (False, True):
+        one.waited(3600.0, receiving=receiving, in_vain=True)
+    assert one.messages.waited == 0
+    assert one.messages.until == math.inf
+
+
 def test_who_looks_ahead_does_not_wait_for_messages() -> None:
     clock = Clock()
     rates = Rates(10, 10, clock)

@@ -41,6 +41,19 @@ def run(runtime: Runtime, function: Callable[[], object]) -> object:
     return results[0]
 
 
+def test_a_function_gets_its_arguments(runtime: Runtime) -> None:
+    given: list[object] = []
+    done = event_of(runtime)
+
+    def call(*arguments: object) -> None:
+        given.extend(arguments)
+        done.set()
+
+    runtime.spawn(call, "test", 1, "two")
+    assert done.wait(DEADLINE)
+    assert given == [1, "two"]
+
+
 @pytest.mark.parametrize("kind", ["lock", "fair_lock"])
 def test_a_lock_is_held_by_one(runtime: Runtime, kind: str) -> None:
     lock = getattr(runtime, kind)()

@@ -26,7 +26,8 @@ from wire import DEADLINE, ClientSocket, Running, frame, get, tls_contexts, wait
 
 from syncws.listener import Listener
 from syncws.listener_headroom import NoHeadroom
-from syncws.server import WebSocketServer, WSGIServer
+from syncws.server import WebSocketServer
+from syncws.server_wsgi import WSGIServer
 from syncws.serving import ServedConnection
 from syncws.transport import Transport
 from syncws.websocket import WebSocket

@@ -12,9 +12,9 @@ import pytest
 from greenlet import GreenletExit
 from wire import DEADLINE, ClientSocket, Running, frame, pair, tls_contexts, wait_until, ws_request
 
-from syncws.accept import accept_on
 from syncws.budgets import OverBudget
 from syncws.errors import ConnectionClosed, HandshakeError
+from syncws.opening import accept_on
 from syncws.options import Options
 from syncws.serving import ServedConnection, end_websocket, log_refusal
 from syncws.transport import SocketTransport, TLSTransport, Transport

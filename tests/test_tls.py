@@ -20,7 +20,7 @@ from raw_client import DEADLINE, RawClient, echo
 
 import syncws
 from syncws.listener import Listener
-from syncws.tls import check_context, server_context
+from syncws.tls import check_context, check_kind, context_for, server_context
 
 
 class Files:
@@ -130,6 +130,20 @@ def test_mistakes_are_told_in_words(files: Files) -> None:
         with pytest.raises(ValueError, match="cannot use the certificate in ") as error:
             server_context(*arguments, password=password)
         assert words in str(error.value)
+
+
+def test_what_a_server_takes(files: Files) -> None:
+    context = server_context(files.both)
+    good: list[Any] = [context, files.both, Path(files.both), (files.chain, files.key)]
+    for value in good:
+        check_kind(value)
+    bad: list[Any] = [1, b"file", (), (files.both,), [files.chain, files.key]]
+    for value in bad:
+        with pytest.raises(TypeError, match=r"ssl must be an ssl\.SSLContext, the files"):
+            check_kind(value)
+    assert context_for(context) is context
+    for value in good[1:]:
+        assert agree(context_for(value), files.client()).version() == "TLSv1.3"
 
 
 def test_context_that_is_of_no_use_to_a_server(files: Files) -> None:

@@ -613,7 +613,7 @@ def test_greenlet_is_killed_while_the_101_is_sent(how: str, monkeypatch: pytest.
         taken.append(transport_for(sock))
         return taken[0]
 
-    monkeypatch.setattr(sys.modules["syncws.accept"], "response_bytes", killed)
+    monkeypatch.setattr(sys.modules["syncws.opening"], "response_bytes", killed)
     monkeypatch.setattr(wsgi_takeover, "transport_for", note)
     with serving("pywsgi", app_of(echo, how)) as (connect, log):
         client = connect()

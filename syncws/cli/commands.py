@@ -28,7 +28,8 @@ from ..demo import DemoApp
 from ..errors import HandshakeError
 from ..logs import get_logger
 from ..protocol.headers import Headers
-from ..server import WebSocketServer, WSGIServer
+from ..server import WebSocketServer
+from ..server_wsgi import WSGIServer
 from ..tls import server_context
 from ..uri import parse_uri
 from ..websocket import WebSocket

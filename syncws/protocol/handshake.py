@@ -13,7 +13,6 @@ call them. Options are expected as :func:`check_fields`, :func:`check_subprotoco
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -108,6 +107,8 @@ def new_key() -> str:
 
 def accept_value(key: str) -> str:
     """Return the ``Sec-WebSocket-Accept`` that belongs to ``key`` (RFC 6455, 4.2.2, step 5, item 4)."""
+    import hashlib  # with OpenSSL behind it; the first handshake is early enough
+
     digest = hashlib.sha1((key + GUID).encode(), usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import HandshakeError
 from .http import DEFAULT_LIMITS, BadRequest, Limits, RequestReader, response_bytes, text_response
@@ -25,6 +25,9 @@ from .protocol.headers import Headers
 from .transport import Transport, transport_for
 from .transport_traced import traced
 from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
 
 __all__ = [
     "MoreFields",
@@ -62,9 +65,10 @@ def accept(sock: socket.socket | BaseHTTPRequestHandler, **options: Any) -> WebS
     :raises ValueError: an option with an impossible value.
     """
     settings = Options.of(options)
-    if isinstance(sock, BaseHTTPRequestHandler):
+    http_server = sys.modules.get("http.server")  # if nobody has imported it, there is no handler of it
+    if http_server is not None and isinstance(sock, http_server.BaseHTTPRequestHandler):
         return _accept_in_handler(sock, settings)
-    transport = transport_for(sock)
+    transport = transport_for(sock)  # type: ignore[arg-type]  # a socket
     deadline = deadline_after(settings.open_timeout)
     try:
         tls_handshake(transport, deadline)

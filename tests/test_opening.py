@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,8 +14,9 @@ from typing import Any
 import pytest
 from wire import DEADLINE, WS_FIELDS, ClientSocket, Running, frame, get, pair, tls_contexts, ws_request
 
-from syncws.accept import accept, deadline_after, open_websocket
+from syncws import opening
 from syncws.errors import HandshakeError
+from syncws.opening import accept, deadline_after, open_websocket
 from syncws.options import Options
 from syncws.protocol.handshake import RequestHead
 from syncws.protocol.headers import Headers
@@ -211,8 +211,7 @@ def test_client_that_is_gone_when_it_is_answered() -> None:
 
 
 def test_client_that_does_not_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    # syncws.accept is the function, not the module of the same name.
-    monkeypatch.setattr(sys.modules["syncws.accept"], "_HANG_UP_TIMEOUT", 0.05)
+    monkeypatch.setattr(opening, "_HANG_UP_TIMEOUT", 0.05)
     with pair() as (sock, client):
         client.send(get(), b"and more")
         with pytest.raises(HandshakeError):

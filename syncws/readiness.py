@@ -1,0 +1,123 @@
+"""Waiting for a descriptor on gevent's event loop, and reading from one as soon as there is something.
+
+One greenlet at a time may be in each of what is here, of those of the event loop in which it was made. A greenlet may be
+killed, or a :class:`gevent.Timeout` raised in it, while it waits: then it has left nothing behind that would wake it up
+later. This module is compiled where that is possible.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.hub import get_hub
+
+from .hot import LONGEST_STRETCH, Stretch
+from .transport import remaining
+
+if TYPE_CHECKING:
+    from .descriptor import Descriptor
+
+__all__ = ["A_READ", "READ", "SIZE_OF_A_WRITE", "WRITE", "Readiness", "Reading"]
+
+# As gevent's event loop wants them.
+READ, WRITE = 1, 2
+# A read counts the more the more it brings: 2 KiB as much as a message.
+A_READ = 4
+SIZE_OF_A_WRITE = 11  # bits
+_TIMED_OUT = object()
+
+
+class Readiness:
+    """One watcher of a descriptor, which stays in the event loop from one wait to the next, and one greenlet at a time.
+
+    Starting and stopping a watcher for each wait costs two system calls and most of the time of the wait. One that
+    fires when nobody waits stops itself, and the next wait starts it again.
+    """
+
+    __slots__ = ("_hub", "_watcher", "greenlet")
+
+    _hub: Any
+    _watcher: Any
+    greenlet: Any  # the one that waits
+
+    def __init__(self, descriptor: int, events: int) -> None:
+        self._hub = get_hub()
+        self._watcher = self._hub.loop.io(descriptor, events)
+        self.greenlet = None
+
+    def wait(self, deadline: float | None) -> bool:
+        """Wait until the descriptor is ready, or has perhaps become so, or the deadline has passed: that is False."""
+        if not self._watcher.active:
+            self._watcher.start(self._on_ready)
+        greenlet = self.greenlet = gevent.getcurrent()
+        try:
+            if deadline is None:
+                self._hub.switch()
+                return True
+            # What has become ready goes before a deadline that passes in the same round of the event loop.
+            timer = self._hub.loop.timer(remaining(deadline), priority=-1)
+            try:
+                timer.start(greenlet.switch, _TIMED_OUT, update=True)
+                return self._hub.switch() is not _TIMED_OUT
+            finally:
+                timer.close()
+        finally:
+            # Whatever has woken it up, such as a kill: from now on it waits for something else, or is gone.
+            self.greenlet = None
+
+    def close(self) -> None:
+        """Leave the event loop for good; must be called before the descriptor is closed."""
+        self._watcher.close()
+
+    def _on_ready(self) -> None:
+        if self.greenlet is None:
+            self._watcher.stop()
+        else:
+            self.greenlet.switch()
+
+
+class Reading:
+    """Reads from a descriptor.
+
+    :param descriptor: of a socket.
+    :param readable: waits for it.
+    :param stretch: counts what is read.
+    """
+
+    __slots__ = ("_descriptor", "_readable", "_stretch")
+
+    def __init__(self, descriptor: Descriptor, readable: Readiness, stretch: Stretch) -> None:
+        self._descriptor = descriptor
+        self._readable = readable
+        self._stretch = stretch
+
+    def read_now(self) -> bytes | None:
+        """Return what has arrived; ``None`` if nothing has, or if others should run before.
+
+        :raises OSError: the connection was lost, or is closed.
+        """
+        stretch = self._stretch
+        if stretch.count >= LONGEST_STRETCH:
+            return None
+        data = self._descriptor.recv_now()
+        stretch.count += A_READ
+        if data is not None:
+            stretch.count += len(data) >> SIZE_OF_A_WRITE
+        return data
+
+    def read(self) -> bytes | None:
+        """Wait for bytes and return them; ``None`` if another greenlet waits for them, or perhaps nothing has come.
+
+        :raises OSError: the connection was lost, or is closed.
+        """
+        # What has brought less than it could has left nothing behind, and the event loop tells what comes.
+        if self._descriptor.filled:
+            data = self.read_now()
+            if data is not None:
+                return data
+        if self._readable.greenlet is not None:
+            return None
+        self._stretch.count = 0
+        self._readable.wait(None)
+        return self.read_now()
