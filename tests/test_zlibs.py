@@ -57,10 +57,10 @@ def test_stream_is_read_with_its_window(choice: Settings, messages: list[bytes])
 
 
 @settings(deadline=None)
-@given(choice=ALL_SETTINGS, messages=st.lists(small, min_size=1, max_size=6))
-def test_messages_by_themselves_are_read_by_themselves(choice: Settings, messages: list[bytes]) -> None:
+@given(choice=ALL_SETTINGS, messages=st.lists(small, min_size=1, max_size=6), fast=st.booleans())
+def test_messages_by_themselves_are_read_by_themselves(choice: Settings, messages: list[bytes], fast: bool) -> None:
     for message in messages:
-        payload = compress_once(message, choice)
+        payload = compress_once(message, choice, fast=fast)
         assert 1 <= len(payload) <= len(message) * 5 // 4 + 12
         assert read(zlib.decompressobj(-choice.window_bits), payload + TAIL) == message
 
@@ -78,43 +78,48 @@ def test_the_same_message_is_always_the_same_payload(level: int) -> None:
 def test_which_library_compresses(level: int, compressing: str) -> None:
     fast = compressing == "isal" and level <= 5
     assert type(new_stream(Settings(level, 12, 5))).__module__ == ("isal_zlib" if fast else "zlib")
+    assert type(new_stream(Settings(level, 12, 5), fast=False)).__module__ == "zlib"
 
 
 def test_streams_are_shared_by_those_with_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Settings] = []
-    real = zlibs._new_plain
 
-    def counted(choice: Settings) -> Any:
+    def counted(choice: Settings, fast: bool) -> Any:
         made.append(choice)
-        return real(choice)
+        return new_stream(choice, fast)
 
-    monkeypatch.setattr(zlibs, "_new_plain", counted)
+    monkeypatch.setattr(zlibs, "new_stream", counted)
     monkeypatch.setattr(zlibs, "_shared", {})
-    choices = [Settings(9, 12, 5), Settings(9, 13, 5)]
+    choices = [Settings(level, bits, 5) for level in (1, 9) for bits in (12, 13)]
     for choice in choices * 10:
         compress_once(JSON, choice)
     assert made == choices
 
 
-def test_stream_that_was_interrupted_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = Settings(9, 12, 5)
+@pytest.mark.parametrize("at", [1, 2])
+def test_stream_that_was_interrupted_is_not_used_again(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = Settings(5, 12, 5)
 
     class Interrupted:
         def __init__(self) -> None:
-            self.real = zlib.compressobj(9, zlib.DEFLATED, -12, 5)
+            self.real = new_stream(choice)
+            self.flushes = 0
 
         def compress(self, data: bytes) -> bytes:
             return self.real.compress(data)
 
         def flush(self, mode: int) -> bytes:
-            raise KeyboardInterrupt
+            self.flushes += 1
+            if self.flushes == at:
+                raise KeyboardInterrupt
+            return self.real.flush(mode)
 
-    with library("zlib"), monkeypatch.context() as patch:
-        patch.setattr(zlibs, "_new_plain", lambda choice: Interrupted())
+    monkeypatch.setattr(zlibs, "_shared", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(zlibs, "new_stream", lambda choice, fast: Interrupted())
         with pytest.raises(KeyboardInterrupt):
             compress_once(b"never sent", choice)
-        patch.undo()
-        assert zlib.decompress(compress_once(b"sent", choice) + TAIL + b"\x03\x00", wbits=-12) == b"sent"
+    assert read(zlib.decompressobj(-12), compress_once(b"sent", choice) + TAIL) == b"sent"
 
 
 def test_threads_that_compress_at_the_same_time() -> None:

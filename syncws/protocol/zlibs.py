@@ -55,7 +55,7 @@ class _Library(Protocol):
 
 
 # Streams with an empty window. A deque is a stack that any thread may use, without a lock; full, it drops the oldest.
-_shared: dict[Settings, deque[Stream]] = {}
+_shared: dict[tuple[Settings, bool], deque[Stream]] = {}
 
 
 @functools.cache
@@ -70,42 +70,36 @@ def fast_library() -> _Library | None:
     return library
 
 
-def new_stream(settings: Settings) -> Stream:
-    """Return a stream with an empty window."""
-    return _new_fast(settings) or _new_plain(settings)
+def new_stream(settings: Settings, fast: bool = True) -> Stream:
+    """Return a stream with an empty window.
+
+    :param fast: ISA-L's, if it is there and for that level.
+    """
+    if fast and settings.level <= _FAST_LEVELS and (library := fast_library()) is not None:
+        return library.compressobj(_FAST_LEVEL, zlib.DEFLATED, -settings.window_bits, _FAST_MEM_LEVEL)
+    return zlib.compressobj(settings.level, zlib.DEFLATED, -settings.window_bits, settings.mem_level)
 
 
-def compress_once(data: bytes | bytearray | memoryview, settings: Settings) -> bytes:
+def compress_once(data: bytes | bytearray | memoryview, settings: Settings, *, fast: bool = True) -> bytes:
     """Return the payload of a message that refers to no other: whoever has a window of that size can read it.
 
     A message that is sent so is not in the window of a connection's compressor: that has to be released behind it.
+
+    :param fast: by ISA-L, if it is there and for that level.
     """
     if not data:
         return _EMPTY
-    if (stream := _new_fast(settings)) is not None:
-        # A new one takes half a microsecond more than one that is kept would, and the messages are smaller: behind a
-        # full flush ISA-L often does without a code of its own for the message.
-        payload = stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
-    else:
-        kept = _shared.get(settings)
-        if kept is None:
-            kept = _shared.setdefault(settings, deque(maxlen=_KEPT))
-        try:
-            stream = kept.pop()
-        except IndexError:
-            stream = _new_plain(settings)
-        # Behind a full flush nothing refers to what was in front of it.
-        payload = stream.compress(data) + stream.flush(zlib.Z_FULL_FLUSH)
-        # Not after an exception, such as a KeyboardInterrupt, which leaves a stream in the middle of a message.
-        kept.append(stream)
+    kept = _shared.get((settings, fast))
+    if kept is None:
+        kept = _shared.setdefault((settings, fast), deque(maxlen=_KEPT))
+    try:
+        stream = kept.pop()
+    except IndexError:
+        stream = new_stream(settings, fast)
+    payload = stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
+    # Behind a full flush nothing refers to what was in front of it. It is a second one, and what it returns belongs to
+    # no message, because ISA-L often does without a code of its own for a block that ends with a full flush.
+    stream.flush(zlib.Z_FULL_FLUSH)
+    # Not after an exception, such as a KeyboardInterrupt, which leaves a stream in the middle of a message.
+    kept.append(stream)
     return payload[:-_TAIL_LENGTH]
-
-
-def _new_fast(settings: Settings) -> Stream | None:
-    if settings.level > _FAST_LEVELS or (library := fast_library()) is None:
-        return None
-    return library.compressobj(_FAST_LEVEL, zlib.DEFLATED, -settings.window_bits, _FAST_MEM_LEVEL)
-
-
-def _new_plain(settings: Settings) -> Stream:
-    return zlib.compressobj(settings.level, zlib.DEFLATED, -settings.window_bits, settings.mem_level)
