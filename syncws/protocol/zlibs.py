@@ -10,8 +10,6 @@ Any thread may call the functions; one thread at a time for each stream.
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import zlib
 from collections import deque
 from typing import NamedTuple, Protocol
@@ -64,6 +62,8 @@ def fast_library() -> _Library | None:
 
     :raises ImportError: it has been, but cannot be used.
     """
+    import importlib.util  # which takes a millisecond, and only if there is compression
+
     if importlib.util.find_spec("isal") is None:
         return None
     library: _Library = importlib.import_module("isal.isal_zlib")
