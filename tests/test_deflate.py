@@ -130,8 +130,10 @@ def test_example_of_the_rfc_with_context_takeover() -> None:
 
 @pytest.mark.parametrize("data", [b"bytes", bytearray(b"bytearray"), memoryview(b"memoryview")])
 def test_any_bytes_like_object(data: bytes | bytearray | memoryview) -> None:
-    payload = Compressor(12, True, Deflate()).compress(data)
-    assert zlib.decompressobj(-12).decompress(payload + TAIL) == bytes(data)
+    for takeover in (True, False):
+        compressor, reader = Compressor(12, takeover, Deflate()), zlib.decompressobj(-12)
+        for _ in range(3):
+            assert reader.decompress(compressor.compress(data) + TAIL) == bytes(data)
 
 
 @pytest.mark.parametrize("takeover", [False, True])
