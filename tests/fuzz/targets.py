@@ -320,15 +320,24 @@ def inflate(data: bytes) -> None:
             break
         expected.append(("message", content))
     for way in range(3):
-        compare(inflated(Inflater(9 + bits, bool(takeover)), payloads, way, limit), expected)
+        for release in (False, True):
+            compare(inflated(Inflater(9 + bits, bool(takeover)), payloads, way, limit, release), expected)
     if limit is None:
         compare(inflated(Inflater(9 + bits, bool(takeover)), payloads, 3, limit), expected)
 
 
-def inflated(inflater: Inflater, payloads: list[bytes], way: int, limit: int | None) -> Iterator[Event]:
-    """:param way: in which a payload is cut; 3: whole, and its content comes in pieces."""
+def inflated(
+    inflater: Inflater, payloads: list[bytes], way: int, limit: int | None, release: bool = False
+) -> Iterator[Event]:
+    """Inflate payloads.
+
+    :param way: in which a payload is cut; 3: whole, and its content comes in pieces.
+    :param release: give back the memory in front of each.
+    """
     for payload in payloads:
         content = b""
+        if release:
+            inflater.release()
         parts = [payload] if way == 3 else (list(cuts(payload))[way] or [b""])
         try:
             for number, part in enumerate(parts):
@@ -367,6 +376,11 @@ def deflate(data: bytes) -> None:
         end = compressor.compress_piece(parts[-1], last=True)
         assert inflater.inflate(end, last=True) == parts[-1]
         assert model(b"".join(pieces) + end, True) == message
+        # What has fallen idle gives back its memory, one side without the other.
+        if len(message) % 2:
+            compressor.release()
+        if len(message) % 3 == 1:
+            inflater.release()
 
 
 def one_line(error: Exception) -> None:
