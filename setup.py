@@ -29,6 +29,11 @@ from setuptools.command.build_py import build_py
 
 # The modules that are compiled; a further one is a line here.
 COMPILED = [
+    "syncws._descriptor",
+    "syncws.hot",
+    "syncws.readiness",
+    "syncws.runtime_gevent",
+    "syncws.protocol.messages",
     "syncws.protocol._mask",
     "syncws.protocol.frames",
     "syncws.protocol.parser",

@@ -19,9 +19,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from .backlog import Backlog
+from .coalescer import COALESCER
 from .ending import Ending
 from .errors import ConcurrencyError, ConnectionClosed, Initiator, ProtocolError
 from .fate import Fate
+from .hot import LONGEST_STRETCH, MOMENT, HotConnection
 from .logs import get_logger
 from .options import Options
 from .patience import Patience
@@ -30,7 +32,7 @@ from .protocol.codes import CLOSE, PING
 from .protocol.frames import MAX_REASON, close_payload, parse_close
 from .protocol.messages import MessageReader, Piece
 from .protocol.parser import Frame
-from .rates import MOMENT, Rates
+from .rates import Rates
 from .reentry import codes_of, within
 from .transport import NOW, Transport
 from .turn import Turn
@@ -46,7 +48,7 @@ SLICE = 0.05
 _GRACE = 1.0
 
 
-class Connection:
+class Connection(HotConnection):
     """An open connection, without the verbs for messages."""
 
     _inside: frozenset[Any]  # the code in which a thread may have the turn to read, or the lock to write or of _keeper
@@ -67,6 +69,7 @@ class Connection:
             on_close_sent=self._fate.close_sent,
             on_cut_off=self._drop,
             on_unsent=lambda: self._wake(),
+            coalescer=COALESCER if options.coalesce and transport.coalesces else None,
             backlog=Backlog(transport.runtime, options.max_backlog, drops=options.backlog_policy == "drop-oldest"),
         )
         self._hasten: Callable[[float], None] = lambda due: None  # have the keeper look at it at the latest then
@@ -77,6 +80,9 @@ class Connection:
         self._kept = False  # it is taken by the keeper
         self._pings = Pings(self._turn, transport.runtime)
         self._patience = Patience(options.message_timeout)
+        self._limited = options.max_messages_per_second is not None
+        self._more = False
+        self._stretch = transport.stretch
         self._rates = Rates(options.max_messages_per_second, options.max_control_frames_per_second)
         self._close_deadline: float | None = None
         self._ending: Ending | None = None  # both close frames are there, or the peer broke a rule
@@ -155,6 +161,31 @@ class Connection:
         self._turn.notify()
 
     # Writing.
+
+    def _send_failed(self, error: OSError) -> None:
+        self._lost(str(error))
+        if self._aborted:
+            self._give_back_if_free()
+        raise self._fate.error(self, error)
+
+    def _send_rest(self, wait: bool) -> None:
+        """Wait until a message that has been begun has left; or have it leave in the background."""
+        if not wait:
+            self._writer.flush_due()
+            return
+        try:
+            self._writer.write_rest(self._options.send_timeout)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self._send_failed(error)
+
+    def _pause(self) -> None:
+        """Let other greenlets run, if this one has not done so for a while."""
+        if self._stretch is not None:
+            self._stretch.count += 1
+            if self._stretch.count > LONGEST_STRETCH:
+                self._transport.pause()
 
     def _write(self, opcode: int, payload: bytes, seconds: float | None, fin: bool = True) -> None:
         fate = self._fate
@@ -250,6 +281,8 @@ class Connection:
             self._finish()
         if self._gone:
             raise self._fate.error(self)
+        if self._writer.gathered:
+            self._writer.flush_due()
         if deadline and time.monotonic() > deadline + _GRACE:  # and not NOW
             raise TimeoutError("timed out")
         self._patience.renew()

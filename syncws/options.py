@@ -59,6 +59,8 @@ class Options:
     :param backlog_policy: what happens over that limit. ``"close"`` (default): the connection is closed with 1013;
         ``"drop-oldest"``: the oldest messages that wait are dropped; ``"error"``: ``send()`` raises
         :exc:`~syncws.BacklogFull`.
+    :param coalesce: while more messages wait to be received, let those that are sent leave together, a millisecond later
+        at the most. Default: ``True``; ``False``: each leaves when it is sent.
     :param open_timeout: seconds for the opening handshake, TLS included. Default: 10; ``None``: for ever.
     :param ping_interval: seconds from one ping to the next, which goes out whatever else happens. Default: 20;
         ``None``: no pings.
@@ -87,6 +89,7 @@ class Options:
     send_timeout: float | None = 60.0
     max_backlog: int | None = 2**20
     backlog_policy: Literal["close", "drop-oldest", "error"] = "close"
+    coalesce: bool = True
     open_timeout: float | None = 10.0
     close_timeout: float | None = 10.0
     ping_interval: float | None = 20.0
@@ -105,6 +108,8 @@ class Options:
             raise TypeError(f"compression must be True, None or a syncws.Deflate, not {self.compression!r}")
         if self.backlog_policy not in POLICIES:
             raise ValueError(f"backlog_policy must be one of {', '.join(POLICIES)}, not {self.backlog_policy!r}")
+        if not isinstance(self.coalesce, bool):
+            raise TypeError(f"coalesce must be True or False, not {self.coalesce!r}")
         check_tracer(self.trace)
         for name, least in _LEAST.items():
             check_number(name, getattr(self, name), int, least)

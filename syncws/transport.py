@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .descriptor import RECV_SIZE, Descriptor
+from .hot import Stretch
 from .runtime import THREADS, Runtime
 
 __all__ = [
@@ -31,22 +33,17 @@ __all__ = [
     "TLSTransport",
     "Transport",
     "lost",
-    "receive",
     "remaining",
     "transport_for",
 ]
 
-# How many bytes one recv() returns at the most, and how many it asks for at first. The less it asks for, the faster it
-# is (38 bytes: 3.6 µs for 448, 5.2 for 65536), and a thread that waits owns the memory that it has asked for.
-RECV_SIZE = 65536
+# How many bytes OpenSSL is asked for at first: a thread that waits owns the memory that it has asked for.
 _LEAST_RECV_SIZE = 448
 
 # poll() knows no limit on descriptor numbers; select() is what Windows has.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # A deadline that has always passed: recv() gives what there is, and greenlets do not let others run before that.
 NOW = 0.0
-# Where this flag is missing (Windows), a send waits for the peer without regard to its deadline.
-_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 # In seconds, 11 days: poll() takes no more than 24.
 _LONGEST_WAIT = 1e6
@@ -59,17 +56,18 @@ class Transport(Protocol):
     secure: bool
     remote_address: Any
     runtime: Runtime
+    coalesces: bool  # try_send() may be called by the native thread of the coalescer, while no other thread writes
 
     @property
     def sent(self) -> int:
         """How many bytes the operating system has taken over, of what is written."""
 
     @property
-    def pause(self) -> Callable[[], None] | None:
-        """What is to be called before each message that is written; ``None`` for nothing.
+    def stretch(self) -> Stretch | None:
+        """What whoever writes messages is to count them in, when greenlets do it."""
 
-        Greenlets, which run until they have to wait, let others run in it now and then.
-        """
+    def pause(self) -> None:
+        """Let other greenlets run; to be called before a message is written, if the stretch is long."""
 
     def handshake(self, deadline: float | None = None) -> None:
         """Run the TLS handshake, unless it is done already, or there is none to be done.
@@ -79,6 +77,12 @@ class Transport(Protocol):
 
     def recv(self, deadline: float | None = None) -> bytes:
         """Wait for bytes and return them, at most RECV_SIZE; ``b""`` at the end of the stream."""
+
+    def read(self) -> bytes | None:
+        """Do what ``recv()`` does without a deadline, or return ``None`` when it is to be called again.
+
+        Signal handlers should have their turn, or another greenlet waits for the same.
+        """
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         """Write all of ``data``."""
@@ -123,26 +127,16 @@ def lost(error: TimeoutError) -> OSError:
     return ConnectionAbortedError(error.errno, error.strerror)
 
 
-def receive(sock: socket.socket, size: int) -> bytes:
-    """Return what ``sock.recv(size)`` does."""
-    if size <= _LEAST_RECV_SIZE:
-        return sock.recv(size)
-    # recv() cuts off what it has not filled of its block of memory. If that is little, glibc keeps it aside for a small
-    # request to come, and no later read fits into the rest of the block: a flood leaves megabytes of such holes.
-    buffer = bytearray(size)
-    return bytes(memoryview(buffer)[: sock.recv_into(buffer)])
-
-
 class SocketBase:
     """What a plain and a TLS socket have in common."""
 
     secure = False
     runtime = THREADS
-    pause: Callable[[], None] | None = None
+    coalesces = False
+    stretch: Stretch | None = None
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.sent = 0
         self._recv_size = _LEAST_RECV_SIZE
         # Held by abort() and close(): between them the descriptor may become another's. A signal handler may abort().
         self._ending = self.runtime.rlock()
@@ -156,6 +150,12 @@ class SocketBase:
 
     def handshake(self, deadline: float | None = None) -> None:
         pass
+
+    def pause(self) -> None:
+        pass
+
+    def read(self) -> bytes | None:
+        return self.recv()
 
     def wait_ready(self, deadline: float | None = None) -> None:
         self._wait(_READ | _WRITE, deadline)
@@ -193,36 +193,39 @@ class SocketBase:
 class SocketTransport(SocketBase):
     """A plain stream socket, TCP or Unix. Takes the socket over and puts it into blocking mode."""
 
+    coalesces = True
+
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         sock.setblocking(True)
+        self._descriptor = Descriptor(sock)
+        self.read = self._descriptor.recv
+        self.try_send = self._descriptor.send
+
+    @property
+    def sent(self) -> int:
+        return self._descriptor.sent
 
     def recv(self, deadline: float | None = None) -> bytes:
-        # Without a deadline one system call does it; poll() is the price of a deadline.
-        if deadline is not None:
-            self._wait(_READ, deadline)
-        try:
-            data = receive(self.sock, self._recv_size)
-        except TimeoutError as error:
-            raise lost(error) from None
-        if len(data) == self._recv_size or self._recv_size > _LEAST_RECV_SIZE:
-            self._adapt(len(data))
-        return data
-
-    def try_send(self, data: bytes | memoryview) -> int:
-        try:
-            sent = self.sock.send(data, _DONTWAIT)
-        except BlockingIOError:
-            return 0
-        except TimeoutError as error:
-            raise lost(error) from None
-        self.sent += sent
-        return sent
+        read = self._descriptor.recv if deadline is None else self._descriptor.recv_now
+        while True:
+            try:
+                data = read()
+            except TimeoutError as error:
+                raise lost(error) from None
+            if data is not None:
+                return data
+            if deadline is not None:
+                self._wait(_READ, deadline)
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         rest = memoryview(data)
         while rest := rest[self.try_send(rest) :]:
             self._wait(_WRITE, deadline)
+
+    def close(self) -> None:
+        self._descriptor.close()
+        super().close()
 
 
 class TLSTransport(SocketBase):
@@ -233,9 +236,11 @@ class TLSTransport(SocketBase):
     """
 
     secure = True
+    coalesces = True
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
+        self.sent = 0
         self._tls = sock
         # A signal handler may send while it has interrupted recv(): within the lock, but not within OpenSSL.
         self._lock = self.runtime.rlock()

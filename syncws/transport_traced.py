@@ -19,6 +19,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
+from .hot import Stretch
 from .logs import get_logger
 from .runtime import Runtime
 from .transport import Transport, remaining
@@ -91,15 +92,20 @@ class TracedTransport:
         with self._watched():
             self._report = tracer.attach()
 
+    coalesces = False  # a trace shows when something was sent
+
     @property
     def sent(self) -> int:
         """Bytes that the operating system has taken over."""
         return self._inner.sent
 
     @property
-    def pause(self) -> Callable[[], None] | None:
-        """What is to be called before each message that is written."""
-        return self._inner.pause
+    def stretch(self) -> Stretch | None:
+        """What whoever writes messages is to count them in, when greenlets do it."""
+        return self._inner.stretch
+
+    def pause(self) -> None:
+        self._inner.pause()
 
     def came_before(self, data: bytes, *, rebuilt: bool) -> None:
         """Report what the other side had sent before this transport was made."""
@@ -122,9 +128,11 @@ class TracedTransport:
             self._end(self._theirs)
         return data
 
+    def read(self) -> bytes | None:
+        return self.recv()
+
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
-        if (pause := self.pause) is not None:
-            pause()
+        self.pause()
         # Not the other one's: what it has sent could be answered before it is reported.
         rest = memoryview(data)
         while rest and (rest := rest[self.try_send(rest) :]):

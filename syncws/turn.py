@@ -12,31 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .hot import HotTurn
 from .runtime import Runtime
 from .transport import remaining
 
 __all__ = ["Turn"]
 
 
-class Turn:
+class Turn(HotTurn):
     """A lock with waiters that may find, before it is theirs, that they need it no longer.
 
     :param runtime: of those who wait.
     :ivar wanted: how many threads wait for the turn that go first.
     """
 
-    __slots__ = ("_changed", "_lock", "_on_free", "_waiting", "wanted")
+    __slots__ = ("_changed",)
 
     def __init__(self, runtime: Runtime) -> None:
         self._lock = runtime.lock()
         self._changed = runtime.condition()
         self._waiting = 0  # threads in take() and wait()
-        self._on_free: Callable[[], None] | None = None
+        self._on_free = None
         self.wanted = 0  # those of them that go first
-
-    def take_now(self) -> bool:
-        """Take the turn if it is free, without waiting."""
-        return self._lock.acquire(False)
 
     def take(self, deadline: float | None, done: Callable[[], bool], *, eager: bool = True) -> bool:
         """Wait for the turn and return True, or return False as soon as ``done()`` is true.
@@ -61,12 +58,6 @@ class Turn:
                 self.wanted -= eager
                 if eager and not taken:
                     self._changed.notify_all()  # whoever has let this thread go first may have been woken in vain
-
-    def release(self) -> None:
-        """Give the turn back; one that waits for it wakes up."""
-        self._lock.release()
-        if self._waiting or self._on_free is not None:
-            self.notify()
 
     def notify(self) -> None:
         """Let those that wait look again whether they are done."""

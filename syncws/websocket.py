@@ -18,13 +18,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from typing import Any, Literal
 
 from .attended import Attended
 from .errors import BacklogFull, ConcurrencyError, ConnectionClosed
 from .escapes import escaped
+from .hot import DEFAULT, Default
 from .logs import get_logger
 from .options import Options, check_seconds
+from .prepared import PreparedMessage
 from .protocol.codes import CONTINUATION
 from .protocol.deflate import compressor_for, inflater_for
 from .protocol.frames import data_payload
@@ -42,13 +44,6 @@ _log = get_logger("syncws.websocket")
 _QUIET_ENDS = (1000, 1001, 1005)
 # IANA's registry of close codes: 1013, a temporary condition, such as overload.
 _TRY_AGAIN_LATER = 1013
-
-
-class _Default:
-    """The type of the argument that means "as the option says"."""
-
-
-_DEFAULT: Final = _Default()
 
 
 class WebSocket(Attended):
@@ -94,7 +89,6 @@ class WebSocket(Attended):
         self.extensions = agreement.extensions
         self._writer.compressor = compressor_for(parameters, settings, role) if parameters and settings else None
         self._sending = transport.runtime.fair_lock()  # held for a whole message, over all its fragments
-        self._pause = transport.pause
         self._fragmenting: int | None = None  # the thread in send_fragments()
 
     # What it is and how it is.
@@ -153,16 +147,7 @@ class WebSocket(Attended):
 
     # Receiving.
 
-    def receive(self, timeout: float | None = None) -> str | bytes:
-        """Wait for a message and return it: text as ``str``, binary as ``bytes``.
-
-        After a timeout nothing is lost; call again.
-
-        :param timeout: seconds; ``None``: for ever; 0: only what has arrived.
-        :raises TimeoutError: no complete message arrived in time.
-        :raises ConnectionClosed: the connection is over.
-        :raises ConcurrencyError: another thread is receiving.
-        """
+    def _receive(self, timeout: float | None) -> str | bytes:
         item = self._pull(self._reader.next_message, timeout)
         assert not isinstance(item, Piece)
         return item
@@ -188,59 +173,31 @@ class WebSocket(Attended):
             if piece.last:
                 return
 
-    def __iter__(self) -> Iterator[str | bytes]:
-        """Iterate over the messages; end with the connection.
-
-        Ends quietly after the close codes 1000, 1001 and 1005.
-
-        :raises ConnectionClosed: the connection ended with another code.
-        """
-        while True:
-            try:
-                message = self.receive()
-            except ConnectionClosed as error:
-                if error.code in _QUIET_ENDS:
-                    return
-                raise
-            yield message
+    def _next(self) -> str | bytes:
+        try:
+            return self.receive()
+        except ConnectionClosed as error:
+            if error.code in _QUIET_ENDS:
+                raise StopIteration from None
+            raise
 
     # Sending.
 
-    def send(
-        self,
-        data: str | bytes | bytearray | memoryview,
-        *,
-        wait: bool = True,
-        timeout: float | _Default | None = _DEFAULT,
-    ) -> None:
-        """Send a message: ``str`` as text, bytes-like as binary. Any thread.
-
-        Returns when the operating system has taken the message over; whether it arrives, only an answer tells.
-
-        With ``wait=False`` it never waits, so that one slow peer holds up nobody: what the system does not take at
-        once leaves in the background, in order, up to ``max_backlog`` bytes of it. Past that, ``backlog_policy``
-        applies. A signal handler, or a callback of gevent's event loop, may call it so.
-
-        :param wait: ``False``: queue what cannot leave at once.
-        :param timeout: seconds to wait for a peer that does not read; default: the option ``send_timeout``;
-            ``None``: for ever.
-        :raises TypeError: data is neither; a timeout for what does not wait.
-        :raises ValueError: text that UTF-8 cannot encode, such as a lone surrogate.
-        :raises ConnectionClosed: the connection is over, or was lost meanwhile; or has just been closed, with 1013,
-            because too much waits.
-        :raises BacklogFull: there is no room for the message in the backlog.
-        :raises TimeoutError: the peer did not read; the connection is dropped, as a message cannot be cut off. If
-            another thread was sending all the time, nothing of this message was sent and the connection stays.
-        """
-        opcode, payload = data_payload(data)
+    def _send(self, data: Any, wait: bool, timeout: float | Default | None) -> None:
+        if isinstance(timeout, Default):
+            seconds = self._options.send_timeout
+        elif wait:
+            seconds = check_seconds("timeout", timeout)
+        else:
+            raise TypeError("send(wait=False) does not wait, so there is no timeout for it")
+        if isinstance(data, PreparedMessage):
+            opcode, payload = data.opcode, data.payload
+        else:
+            opcode, payload = data_payload(data)
         if not wait:
-            if not isinstance(timeout, _Default):
-                raise TypeError("send(wait=False) does not wait, so there is no timeout for it")
             self._queue(opcode, payload)
             return
-        seconds = self._options.send_timeout if isinstance(timeout, _Default) else check_seconds("timeout", timeout)
-        if self._pause is not None:
-            self._pause()
+        self._pause()
         if not self._sending.acquire(False):
             self._wait_to_send(seconds)
         try:
@@ -252,7 +209,7 @@ class WebSocket(Attended):
         self,
         pieces: Iterable[str | bytes | bytearray | memoryview],
         *,
-        timeout: float | _Default | None = _DEFAULT,
+        timeout: float | Default | None = DEFAULT,
     ) -> None:
         """Send one message piece by piece, each as a fragment as soon as the iterable gives it. Any thread.
 
@@ -272,7 +229,7 @@ class WebSocket(Attended):
             raise ValueError(
                 "send_fragments() needs at least one piece to know text from binary; send('') sends an empty message"
             ) from None
-        seconds = self._options.send_timeout if isinstance(timeout, _Default) else check_seconds("timeout", timeout)
+        seconds = self._options.send_timeout if isinstance(timeout, Default) else check_seconds("timeout", timeout)
         if not self._sending.acquire(False):
             self._wait_to_send(seconds)
         try:
@@ -324,8 +281,7 @@ class WebSocket(Attended):
             self._drop(reason)
 
     def _write_fragment(self, opcode: int, payload: bytes, seconds: float | None, *, last: bool = False) -> None:
-        if self._pause is not None:
-            self._pause()
+        self._pause()
         self._write(opcode, payload, seconds, fin=last)
 
     def _wait_to_send(self, seconds: float | None) -> None:

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 
 from .backlog import Backlog
+from .coalescer import Coalescer
+from .hot import HotWriter
 from .protocol.codes import CLOSE, CONTINUATION, PING, PONG
 from .protocol.deflate import Compressor
 from .protocol.frames import encode_frame
@@ -33,7 +35,7 @@ _ORDER = (PING, PONG, CLOSE)
 _IN_A_ROW = 16
 
 
-class FrameWriter:
+class FrameWriter(HotWriter):
     """Writes frames to a transport.
 
     :param masked: mask every frame with a fresh key (RFC 6455, 5.3: a client MUST).
@@ -47,10 +49,7 @@ class FrameWriter:
     :ivar ended: the close frame is on its way, or a write failed: nothing may follow.
     """
 
-    __slots__ = (
-        "_backlog", "_lock", "_masked", "_midway", "_on_close_sent", "_on_cut_off", "_on_unsent", "_posted",
-        "_queued", "_transport", "_unsent", "compressor", "ended", "messages",
-    )  # fmt: skip
+    __slots__ = ("_backlog", "_on_close_sent", "_on_cut_off", "_on_unsent")
 
     def __init__(
         self,
@@ -61,6 +60,7 @@ class FrameWriter:
         on_cut_off: Callable[[str], None],
         on_unsent: Callable[[], None],
         backlog: Backlog | None = None,
+        coalescer: Coalescer | None = None,
     ) -> None:
         self._transport = transport
         self._masked = masked
@@ -68,6 +68,8 @@ class FrameWriter:
         self._on_cut_off = on_cut_off
         self._on_unsent = on_unsent
         self._lock = transport.runtime.lock()
+        self._coalescer = coalescer
+        self._gathered = None
         # Guarded by _lock: bytes that follow what the transport has taken.
         self._unsent: bytes | memoryview = b""
         self._midway = False  # guarded by _lock: the fragments of a message are being written
@@ -81,15 +83,21 @@ class FrameWriter:
         self.ended = False
 
     @property
+    def gathered(self) -> bool:
+        """Whether something waits to leave together with what may follow."""
+        return self._gathered is not None and bool(self._gathered.frames)
+
+    @property
     def unsent(self) -> bool:
         """Whether something waits for room in the socket, and for nothing else."""
         # Whoever holds the lock sees to what is queued: the next step is theirs, with room or without.
-        return bool(self._unsent) or (self._queue_due and not self._lock.locked())
+        return bool(self._unsent) or self.gathered or (self._queue_due and not self._lock.locked())
 
     @property
     def waiting(self) -> int:
         """How many bytes wait for room in the socket: payloads of messages, and frames that have been begun."""
-        return len(self._unsent) + self._backlog.size
+        gathered = 0 if self._gathered is None else sum(map(len, list(self._gathered.frames)))
+        return len(self._unsent) + gathered + self._backlog.size
 
     @property
     def drained(self) -> bool:
@@ -113,7 +121,7 @@ class FrameWriter:
         with self._lock:
             try:
                 deadline = None
-                if self._posted or self._unsent or self._queued:
+                if self._posted or self._unsent or self.gathered or self._queued:
                     deadline = None if timeout is None else time.monotonic() + timeout
                     self._catch_up(timeout, deadline)
                 if self.ended:
@@ -128,6 +136,15 @@ class FrameWriter:
             self._write_posted(timeout)
             self.flush_due()
         return True
+
+    def write_rest(self, timeout: float | None) -> None:
+        """Wait until a message that has been begun has left; parameters and errors as for :meth:`write`."""
+        with self._lock:
+            try:
+                self._catch_up(timeout, None if timeout is None else time.monotonic() + timeout)
+            except BaseException as error:
+                self._fail(error, timeout)
+                raise
 
     def queue(self, opcode: int, payload: bytes) -> bool:
         """Have a message written when there is room, without waiting, or return False if nothing may be written.
@@ -207,12 +224,12 @@ class FrameWriter:
         self._transport.abort()
         with self._lock:
             self._end()
-            self._unsent = b""
+            self._take_unsent()
             self._transport.close()
 
     @property
     def _due(self) -> bool:
-        return bool(self._unsent or (self._posted and not self.ended) or self._queue_due)
+        return bool(self._unsent or self.gathered or (self._posted and not self.ended) or self._queue_due)
 
     @property
     def _queue_due(self) -> bool:
@@ -297,6 +314,8 @@ class FrameWriter:
 
     def _take_unsent(self) -> bytes | memoryview:
         data, self._unsent = self._unsent, b""
+        if self._gathered is not None and self._gathered.frames:
+            return b"".join((data, self._gathered.take()))
         return data
 
     def _take_queued(self) -> bytes:

@@ -11,6 +11,8 @@ Each returns ``None`` for "feed me more", and raises :class:`ProtocolError` for 
 everything complete in front of it has been returned or set aside. Behind a close frame and a ``ProtocolError`` nothing
 is read any more: :attr:`~MessageReader.ended` is true and bytes fed are dropped.
 
+:meth:`~MessageReader.next_plain` is :meth:`~MessageReader.next_message` for the common case, and takes nothing else.
+
 Text is decoded while it arrives, so a byte that cannot be UTF-8 is an error at once, not at the end of the message.
 What has arrived of a message takes little more memory than its content, however small the pieces.
 
@@ -19,6 +21,7 @@ One thread at a time.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -59,7 +62,7 @@ class MessageReader:
 
     __slots__ = (
         "_batch", "_compressed", "_decoder", "_fragments", "_inflated_size", "_inflater", "_kept", "_kept_size",
-        "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_set_aside", "_streaming",
+        "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_plain_limit", "_set_aside", "_streaming",
         "_wire_size", "completed", "ended",
     )  # fmt: skip
 
@@ -74,6 +77,7 @@ class MessageReader:
         self._parser = Parser(masked=masked, rsv1_allowed=inflater is not None)
         self._inflater = inflater
         self._max_size = max_message_size
+        self._plain_limit = sys.maxsize if max_message_size is None else min(max_message_size, sys.maxsize)
         self._max_fragments = max_fragments
         self.ended = False
         self.completed = 0  # data messages that have come to their end
@@ -164,6 +168,32 @@ class MessageReader:
         except ProtocolError:
             self._end()
             raise
+
+    def next_plain(self) -> str | bytes | None:
+        """Return the next message if that is one frame, not compressed, all here, and within every rule and limit.
+
+        ``None``, with nothing changed, for all else, of which :meth:`next_message` knows more.
+        """
+        if self._opcode != CONTINUATION or self._kept or self._streaming:
+            return None
+        parser = self._parser
+        payload = parser.next_plain(self._plain_limit)
+        if payload is None:
+            return None
+        if parser.plain_opcode() != TEXT:
+            self.completed += 1
+            return payload
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            parser.take_back()
+            return None
+        self.completed += 1
+        return text
+
+    def has_plain(self) -> bool:
+        """Whether, behind the message that :meth:`next_plain` has returned, there is another one that looks like it."""
+        return self._parser.has_plain()
 
     def next_piece(self) -> Piece | Frame | None:
         """Return the next piece of the current message, or the next control frame.

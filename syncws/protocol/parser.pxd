@@ -32,6 +32,8 @@ cdef class Parser:
     cdef long long _left
     cdef unsigned int _offset
     cdef bytes _key
+    cdef Py_ssize_t _before_plain
+    cdef Py_ssize_t _plain_end
 
     cpdef feed(self, bytes data)
 
@@ -49,6 +51,26 @@ cdef class Parser:
         payload=bytes,
     )
     cpdef Frame next_frame(self)
+
+    @cython.locals(start=Py_ssize_t, end=Py_ssize_t, data=bytes)
+    cpdef bytes next_plain(self, Py_ssize_t limit)
+
+    cpdef int plain_opcode(self)
+
+    cpdef take_back(self)
+
+    cpdef bint has_plain(self)
+
+    @cython.locals(
+        data=bytes,
+        pos=Py_ssize_t,
+        size=Py_ssize_t,
+        start=Py_ssize_t,
+        second=cython.uchar,
+        length=cython.longlong,
+        width=Py_ssize_t,
+    )
+    cdef Py_ssize_t _plain_start(self)
 
     @cython.locals(payload=bytes)
     cdef Frame _begin_pieces(self, unsigned char first, long long length, bytes key, Py_ssize_t pos)

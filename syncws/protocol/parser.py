@@ -9,6 +9,9 @@ Control frames come whole. A data frame comes in as many pieces as the connectio
 check UTF-8 and limits before the rest has arrived, and no payload waits in this module's memory: once ``None`` has
 been returned the parser owns less than 140 bytes.
 
+:meth:`~Parser.next_plain` does the common case in one go: a frame that is a whole message and all there. Everything
+else it leaves as it is, for :meth:`~Parser.next_frame` to judge.
+
 One thread at a time.
 """
 
@@ -59,7 +62,10 @@ class Parser:
     :param rsv1_allowed: permessage-deflate has been negotiated.
     """
 
-    __slots__ = ("_data", "_fin", "_key", "_left", "_length", "_masked", "_offset", "_opcode", "_pos", "_rsv1_allowed")
+    __slots__ = (
+        "_before_plain", "_data", "_fin", "_key", "_left", "_length", "_masked", "_offset", "_opcode", "_plain_end",
+        "_pos", "_rsv1_allowed",
+    )  # fmt: skip
 
     def __init__(self, *, masked: bool, rsv1_allowed: bool = False) -> None:
         self._masked = masked
@@ -73,6 +79,9 @@ class Parser:
         self._left = 0
         self._offset = 0
         self._key = b""
+        # What next_plain() has found: where the frame begins, and where it ends.
+        self._before_plain = 0
+        self._plain_end = 0
 
     @property
     def mid_frame(self) -> bool:
@@ -129,6 +138,59 @@ class Parser:
         self._pos = end
         payload = masked_slice(data, pos, end, key, 0) if key else data[pos:end]
         return Frame(opcode, first > 127, first & 0x40 != 0, length, payload)
+
+    def next_plain(self, limit: int) -> bytes | None:
+        """Return the payload of the next frame if that is a message on its own, all there and not compressed.
+
+        ``None``, with nothing changed, for all else: another frame, one that breaks a rule, the beginning of one.
+
+        :param limit: bytes that the payload may have.
+        """
+        start = self._plain_start()
+        if start < 0 or self._plain_end - start > limit:
+            return None
+        data = self._data
+        end = self._plain_end
+        self._before_plain = self._pos
+        self._pos = end
+        return masked_slice(data, start, end, data[start - 4 : start], 0) if self._masked else data[start:end]
+
+    def plain_opcode(self) -> int:
+        """Return the opcode of the frame whose payload :meth:`next_plain` has returned last."""
+        return self._data[self._before_plain] & 0x0F
+
+    def take_back(self) -> None:
+        """Make the frame whose payload :meth:`next_plain` has just returned the next one again."""
+        self._pos = self._before_plain
+
+    def has_plain(self) -> bool:
+        """Whether :meth:`next_plain` has another payload to return, without a limit."""
+        return self._plain_start() >= 0
+
+    def _plain_start(self) -> int:
+        """Return where the payload begins that :meth:`next_plain` may return, and note its end; -1 if there is none."""
+        data = self._data
+        pos = self._pos
+        size = len(data)
+        start = pos + 6 if self._masked else pos + 2
+        if self._left or size < start:
+            return -1
+        second = data[pos + 1]
+        length = second & 0x7F
+        if not 0x81 <= data[pos] <= 0x82 or (second > 127) is not self._masked:
+            return -1
+        if length > 125:
+            width = 2 if length == 126 else 8
+            start += width
+            if size < start or (width == 8 and data[pos + 2]):
+                return -1
+            length = int.from_bytes(data[pos + 2 : pos + 2 + width], "big")
+            if length < (126 if width == 2 else 65536):
+                return -1
+        if length > size - start:
+            return -1
+        self._plain_end = start + length
+        return start
 
     def _begin_pieces(self, first: int, length: int, key: bytes, pos: int) -> Frame:
         """Return the first piece of a data frame of which only a part has arrived."""
