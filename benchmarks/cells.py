@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["CELLS", "Cell", "Rates", "Reached", "Target"]
+__all__ = ["CELLS", "Cell", "Rates", "Reached", "Target", "named"]
 
 Rates = Mapping[str, Sequence[float]]  # of each server, what came out in each round
 
@@ -28,11 +28,14 @@ class Reached(NamedTuple):
     """How a target was met.
 
     :ivar value: what was measured: a ratio, or the figure itself.
-    :ivar is_reached: whether that is enough.
+    :ivar missed_by: the part of the target by which it was missed; 0 if it was reached.
     """
 
     value: float
-    is_reached: bool
+    missed_by: float
+
+    def __str__(self) -> str:
+        return f"missed by {self.missed_by:.0%}" if self.missed_by else "reached"
 
 
 class Target(NamedTuple):
@@ -67,7 +70,8 @@ class Target(NamedTuple):
             value = min(_ratio(rates[self.ours], rates[other]) for other in self.others)
         else:
             value = statistics.median(rates[self.ours])
-        return Reached(value, value <= self.limit if self.at_most else value >= self.limit)
+        short = value / self.limit - 1 if self.at_most else 1 - value / self.limit
+        return Reached(value, max(0.0, short))
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -96,13 +100,25 @@ class Cell(NamedTuple):
     peers: tuple[str, ...]
     targets: tuple[Target, ...] = ()
     kind: str = "echo"
-    unit: str = "messages/s"
+    unit: str = "messages per second"
     connections: int = 64
     size: int = 32
     in_flight: int = 1
     offer: str = ""
     tls: bool = False
     busy: bool = False
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether the figures are of what is used, not of what is done."""
+        return self.kind == "memory"
+
+    @property
+    def group(self) -> str:
+        """The cells that it is shown with: ``"messages"``, ``"other"`` or ``"memory"``."""
+        if self.kind == "memory":
+            return "memory"
+        return "other" if self.kind != "echo" or self.tls or self.offer or self.busy else "messages"
 
 
 _COMPRESSING = (*_OURS, "websockets.sync", "simple-websocket", "websockets, uvloop", "aiohttp")
@@ -182,7 +198,7 @@ CELLS = [
         (*_OURS, *_BLOCKING, "websockets, uvloop", "aiohttp", "picows"),
         (Target("syncws", 2.5, ("websockets.sync",)), Target("syncws.gevent", 1.2, ("gevent-websocket",))),
         kind="handshakes",
-        unit="connections/s",
+        unit="connections per second",
         connections=16,
     ),
     Cell(
@@ -198,7 +214,7 @@ CELLS = [
         (*_OURS, "websockets.sync", "websockets, uvloop", "picows", *_RAW),
         tuple(Target(ours, 300_000) for ours in _OURS),
         kind="fan-out",
-        unit="frames/s",
+        unit="frames per second",
         connections=1000,
     ),
     Cell(
@@ -222,3 +238,8 @@ CELLS = [
         offer=_OFFER,
     ),
 ]
+
+
+def named(name: str) -> Cell:
+    """Return the cell of that name; for results of another version, one that is only a name."""
+    return next((cell for cell in CELLS if cell.name == name), Cell(name, name, ()))

@@ -1,4 +1,4 @@
-"""Servers side by side: ``python benchmarks/compare.py [--cells A,B] [--peers A,B] [--rounds N] [--seconds S] [--json F]``.
+"""Servers side by side: ``python benchmarks/compare.py [--cells A,B] [--peers A,B] [--rounds N] [--json FILE]``.
 
 Each server runs in a process of its own, pinned to one core; the load comes from this process on another core. The
 servers take turns, round after round, so that a machine that gets slower or faster meanwhile treats them alike. The
@@ -113,9 +113,7 @@ def _print_targets(measured: dict[str, dict[str, list[float]]]) -> None:
         for target in cell.targets:
             if (reached := target.reached(measured[cell.name])) is None:
                 continue
-            missed = f"missed by {abs(reached.value / target.limit - 1):.0%}"
-            verdict = "reached" if reached.is_reached else missed
-            print(f"| {cell.name} | {target.ours} | {target} | {_number(reached.value)} | {verdict} |")
+            print(f"| {cell.name} | {target.ours} | {target} | {_number(reached.value)} | {reached} |")
 
 
 def _number(value: float) -> str:

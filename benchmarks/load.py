@@ -80,8 +80,8 @@ def _library() -> ctypes.CDLL:
             done = subprocess.run(command, capture_output=True, text=True)
         except OSError as error:
             raise LoadError(
-                f"the load generator is written in C, and its compiler {compiler[0]!r} cannot be run ({error}): install "
-                "one, such as gcc, or name it in the environment variable CC"
+                f"the load generator is written in C, and its compiler {compiler[0]!r} cannot be run ({error}): "
+                "install one, such as gcc, or name it in the environment variable CC"
             ) from error
         if done.returncode:
             raise LoadError(f"{shlex.join(command)} has failed:\n{done.stderr}")

@@ -7,7 +7,7 @@ import functools
 import importlib
 import resource
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from scenario import Scenario
 from servers import free_port, running
 
 __all__ = ["Unavailable", "check", "measure", "raise_limits"]
+
+_IDLE = 2.5  # how much longer than other measurements: what is given back when a connection falls idle counts as gone
 
 
 class Unavailable(Exception):
@@ -37,16 +39,19 @@ def check(cell: Cell, peer: str) -> None:
     if cell.tls:
         _tls()
         _trustme()
-    if cell.kind == "fan-out" and peer.startswith("syncws"):
-        if not hasattr(importlib.import_module("syncws"), "PreparedMessage"):
-            raise Unavailable("this syncws has no PreparedMessage")
+    needs_prepared = cell.kind == "fan-out" and peer.startswith("syncws")
+    if needs_prepared and not hasattr(importlib.import_module("syncws"), "PreparedMessage"):
+        raise Unavailable("this syncws has no PreparedMessage")
 
 
-def measure(cell: Cell, peer: str, seconds: float, share: float = 1.0) -> Measured:
+def measure(
+    cell: Cell, peer: str, seconds: float, share: float = 1.0, watch: Callable[[int], Any] | None = None
+) -> Measured:
     """Run a server, and measure it.
 
     :param seconds: how long, where that may be chosen.
     :param share: of the connections of those cells that have very many.
+    :param watch: is called with the id of the server's process, and returns a context manager for the measurement.
     :raises LoadError: the server did something else than it should.
     """
     frames = _frames(cell.size, bool(cell.offer))
@@ -56,10 +61,13 @@ def measure(cell: Cell, peer: str, seconds: float, share: float = 1.0) -> Measur
             free_port(), tls=pem, deflate=bool(cell.offer), fan_out=cell.kind == "fan-out", busy=cell.busy
         )
         process = stack.enter_context(running(peer, scenario))
+        if watch is not None:
+            stack.enter_context(watch(process))
         port, many = scenario.port, max(1, round(cell.connections * share))
         if cell.kind == "memory":
             sent = frames if cell.offer else ()
-            return memory_per_connection(process, port, count=many, frames=sent, extensions=cell.offer)
+            idle = _IDLE * seconds
+            return memory_per_connection(process, port, count=many, idle=idle, frames=sent, extensions=cell.offer)
         if cell.kind == "fan-out":
             return fan_out_rate(port, count=many, seconds=seconds)
         if cell.kind == "handshakes":

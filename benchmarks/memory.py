@@ -17,16 +17,17 @@ from load import LoadError, Measured, connections
 __all__ = ["memory_per_connection"]
 
 _FIRST = 50  # connections
-_STEP, _SAME, _LONGEST = 0.25, 1.5, 12.0  # seconds between looks, without a change that matters, at the most
-_MATTERS = 0.01
+_STEP, _LONGEST = 0.25, 15.0  # seconds between two looks, and at the most
+_MATTERS = 0.01  # of the size
 
 
 def memory_per_connection(
-    process: int, port: int, *, count: int, frames: Sequence[bytes] = (), extensions: str = ""
+    process: int, port: int, *, count: int, idle: float, frames: Sequence[bytes] = (), extensions: str = ""
 ) -> Measured:
     """Return the KiB that each connection adds to a server's process.
 
     :param count: connections that are opened.
+    :param idle: seconds that the memory has to stay the same, before it is what is wanted.
     :param frames: each connection sends one of them, and awaits its echo, if there are any.
     :param extensions: what to offer.
     """
@@ -38,16 +39,16 @@ def memory_per_connection(
                 sock.sendall(frames[index % len(frames)])
                 if not sock.recv(1 << 16):
                     raise LoadError("the server has closed the connection instead of sending an echo")
-            sizes.append(_settled(process))
+            sizes.append(_settled(process, idle))
     return Measured((sizes[1] - sizes[0]) / count, 0.0)
 
 
-def _settled(process: int) -> float:
+def _settled(process: int, idle: float) -> float:
     """Return the KiB of memory of a process as soon as they do not change any more."""
     size = _resident(process)
     changed = begin = time.monotonic()
-    while (now := time.monotonic()) < begin + _LONGEST and now < changed + _SAME:
-        time.sleep(_STEP)
+    while (now := time.monotonic()) < begin + _LONGEST and now < changed + idle:
+        time.sleep(min(_STEP, idle))
         if abs(_resident(process) - size) > _MATTERS * size:
             size, changed = _resident(process), time.monotonic()
     return _resident(process)

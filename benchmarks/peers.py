@@ -1,8 +1,8 @@
 """Servers to compare with, each on its own: ``python peers.py NAME PORT``.
 
-Every one listens on 127.0.0.1, without a limit on the size of a message, and is otherwise as its documentation says that
-it is used; ``--help`` names what else can be asked of them. :data:`PEERS` has what they are and which packages they
-need, those of the extra ``benchmark``.
+Every one listens on 127.0.0.1, without a limit on the size of a message, and is otherwise as its documentation says
+that it is used; ``NAME --help`` tells what else can be asked of it. :data:`PEERS` has what they are and which packages
+they need, those of the extra ``benchmark``.
 """
 
 from __future__ import annotations
