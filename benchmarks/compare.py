@@ -24,7 +24,7 @@ from cells import CELLS, Cell
 from load import LoadError
 from measuring import Unavailable, check, measure, raise_limits
 from peers import PEERS
-from servers import CORES, pin
+from processes import CORES, pin
 
 _CELLS = {cell.key: cell for cell in CELLS}
 _MOST_MEMORY_ROUNDS = 2  # it takes long, and is the same each time

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import requests
 from gthread_app import PAGE
-from servers import free_port, wait_for
+from processes import free_port, wait_for
 
 import syncws
 

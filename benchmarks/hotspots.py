@@ -3,13 +3,12 @@
 Runs one server under the load of a cell of ``compare.py``, and prints the processor time that a message costs it, in
 the program and in the system. If py-spy is installed (``pip install py-spy``), the functions follow in which the
 samples were taken, and the shares of the samples that they, and what they call, had; ``--native`` adds functions of
-compiled modules. Sampling takes time of its own: the figure is what is taken without it.
+compiled modules, and slows the server down. The processor time is measured before, without sampling.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import os
 import shutil
@@ -23,13 +22,12 @@ from cells import CELLS
 from load import LoadError
 from measuring import Unavailable, check, measure, raise_limits
 from peers import PEERS
-from servers import CORES, pin
-
-__all__ = ["own_and_total"]
+from processes import CORES, pin
+from samples import own_and_total
 
 _CELLS = {cell.key: cell for cell in CELLS if cell.kind != "memory"}
 _SHOWN = 20  # functions
-_RATE = 500  # samples per second
+_RATE = 200  # samples per second
 
 
 def cpu_times(process: int) -> tuple[float, float]:
@@ -37,25 +35,6 @@ def cpu_times(process: int) -> tuple[float, float]:
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     ticks = os.sysconf("SC_CLK_TCK")
     return int(fields[11]) / ticks, int(fields[12]) / ticks
-
-
-def own_and_total(samples: str) -> list[tuple[str, float, float]]:
-    """Return functions with the share of the samples taken in them, and in them or what they called, the most first.
-
-    :param samples: py-spy's raw format: a line for each stack, functions from the outermost with semicolons between
-        them, then how often.
-    """
-    own: collections.Counter[str] = collections.Counter()
-    total: collections.Counter[str] = collections.Counter()
-    count = 0
-    for line in samples.splitlines():
-        stack, _, times = line.rpartition(" ")
-        functions = stack.split(";")
-        count += int(times)
-        own[functions[-1]] += int(times)
-        for function in set(functions):
-            total[function] += int(times)
-    return [(name, own[name] / count, total[name] / count) for name, _ in own.most_common()]
 
 
 def _timed(times: list[float]) -> Callable[[int], contextlib.AbstractContextManager[None]]:
@@ -71,7 +50,16 @@ def _timed(times: list[float]) -> Callable[[int], contextlib.AbstractContextMana
 def _sampled(file: str, seconds: float, native: bool) -> Callable[[int], contextlib.AbstractContextManager[None]]:
     @contextlib.contextmanager
     def watch(process: int) -> Iterator[None]:
-        options = ["--duration", str(max(1, int(seconds))), "--rate", str(_RATE), "--gil", "--format", "raw"]
+        options = [
+            "--duration",
+            str(max(1, int(seconds))),
+            "--rate",
+            str(_RATE),
+            "--gil",
+            "--nonblocking",
+            "--format",
+            "raw",
+        ]
         command = ["py-spy", "record", "--pid", str(process), *options, *(["--native"] if native else [])]
         with subprocess.Popen([*command, "--output", file], stdout=subprocess.DEVNULL) as sampler:
             yield

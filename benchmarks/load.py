@@ -118,12 +118,22 @@ def open_connection(port: int, extensions: str = "", tls: TLS | None = None) -> 
         that the server has accepted.
     """
     sock = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
-    # From C as well, where a socket with a timeout would be one that does not block.
-    sock.settimeout(None)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, int(_PATIENCE).to_bytes(8, "little") + bytes(8))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    session = tls.connect(sock) if tls else None
-    request = _request(port, extensions)
+    try:
+        # From C as well, where a socket with a timeout would be one that does not block.
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, int(_PATIENCE).to_bytes(8, "little") + bytes(8))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = tls.connect(sock) if tls else None
+        head = _ask(_request(port, extensions), sock, tls, session)
+        sock.setblocking(tls is None)
+    except BaseException:
+        sock.close()
+        raise
+    return sock, session, _field(head.decode("latin-1"), "sec-websocket-extensions")
+
+
+def _ask(request: bytes, sock: socket.socket, tls: TLS | None, session: Any) -> bytes:
+    """Send the request of an opening handshake, and return the head of its answer."""
     if tls:
         tls.send(session, request)
     else:
@@ -136,9 +146,7 @@ def open_connection(port: int, extensions: str = "", tls: TLS | None = None) -> 
         head += data
     if not head.startswith(b"HTTP/1.1 101 "):
         raise LoadError(f"the opening handshake was refused: {head!r}")
-    if tls:
-        sock.setblocking(False)
-    return sock, session, _field(head.decode("latin-1"), "sec-websocket-extensions")
+    return head
 
 
 def _field(head: str, name: str) -> str:

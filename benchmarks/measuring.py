@@ -16,8 +16,8 @@ from load import Measured, echo_rate, fan_out_rate, handshake_rate
 from load_tls import TLS
 from memory import memory_per_connection
 from messages import frames_of
+from processes import free_port, running
 from scenario import Scenario
-from servers import free_port, running
 
 __all__ = ["Unavailable", "check", "measure", "raise_limits"]
 
