@@ -67,7 +67,8 @@ class Target(NamedTuple):
         if not {self.ours, *self.others} <= set(rates):
             return None
         if self.others:
-            value = min(_ratio(rates[self.ours], rates[other]) for other in self.others)
+            ratios = [_ratio(rates[self.ours], rates[other]) for other in self.others]
+            value = max(ratios) if self.at_most else min(ratios)
         else:
             value = statistics.median(rates[self.ours])
         short = value / self.limit - 1 if self.at_most else 1 - value / self.limit
@@ -85,7 +86,7 @@ class Cell(NamedTuple):
     :ivar name: its name for readers.
     :ivar peers: the names of the servers.
     :ivar targets: what is to be shown.
-    :ivar kind: ``"echo"``, ``"handshakes"``, ``"fan-out"`` or ``"memory"``.
+    :ivar kind: ``"echo"``, ``"handshakes"``, ``"fan-out"``, ``"memory"`` or ``"import"``.
     :ivar unit: of the figures.
     :ivar connections: that are open at once.
     :ivar size: payload bytes of a message.
@@ -111,13 +112,13 @@ class Cell(NamedTuple):
     @property
     def less_is_better(self) -> bool:
         """Whether the figures are of what is used, not of what is done."""
-        return self.kind == "memory"
+        return self.kind in {"memory", "import"}
 
     @property
     def group(self) -> str:
-        """The cells that it is shown with: ``"messages"``, ``"other"`` or ``"memory"``."""
-        if self.kind == "memory":
-            return "memory"
+        """The cells that it is shown with: ``"messages"``, ``"other"`` or ``"used"``."""
+        if self.less_is_better:
+            return "used"
         return "other" if self.kind != "echo" or self.tls or self.offer or self.busy else "messages"
 
 
@@ -236,6 +237,14 @@ CELLS = [
         connections=1000,
         size=1024,
         offer=_OFFER,
+    ),
+    Cell(
+        "import",
+        "the import of the server",
+        ("syncws", "syncws.gevent", *_BLOCKING, "websockets", "aiohttp", "picows"),
+        (Target("syncws", 0.5, ("websockets.sync",), at_most=True),),
+        kind="import",
+        unit="milliseconds",
     ),
 ]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import platform
 import statistics
 import sys
@@ -28,6 +29,7 @@ from processes import CORES, pin
 
 _CELLS = {cell.key: cell for cell in CELLS}
 _MOST_MEMORY_ROUNDS = 2  # it takes long, and is the same each time
+_QUIET = 0.5
 _SHORT = (0.1, 0.02)  # seconds, and the share of the connections where they are very many
 
 
@@ -136,6 +138,8 @@ def main() -> None:
         "cells": {},
         "load": {},
     }
+    if (load := os.getloadavg()[0]) > _QUIET:
+        _say(f"the machine is busy with something else (load average {load:.1f}): the figures mean little")
     print(f"{results['python']}, medians of {arguments.rounds} rounds of {arguments.seconds:g} s")
     for cell in (_CELLS[key] for key in arguments.cells):
         rates, busy = _measured(cell, list(peers), arguments)

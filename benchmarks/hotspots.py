@@ -25,7 +25,7 @@ from peers import PEERS
 from processes import CORES, pin
 from samples import own_and_total
 
-_CELLS = {cell.key: cell for cell in CELLS if cell.kind != "memory"}
+_CELLS = {cell.key: cell for cell in CELLS if not cell.less_is_better}
 _SHOWN = 20  # functions
 _RATE = 200  # samples per second
 

@@ -16,7 +16,8 @@ from load import Measured, echo_rate, fan_out_rate, handshake_rate
 from load_tls import TLS
 from memory import memory_per_connection
 from messages import frames_of
-from processes import free_port, running
+from peers import PEERS
+from processes import free_port, import_time, running
 from scenario import Scenario
 
 __all__ = ["Unavailable", "check", "measure", "raise_limits"]
@@ -54,6 +55,8 @@ def measure(
     :param watch: is called with the id of the server's process, and returns a context manager for the measurement.
     :raises LoadError: the server did something else than it should.
     """
+    if cell.kind == "import":
+        return Measured(import_time(PEERS[peer].imports), 0.0)
     frames = _frames(cell.size, bool(cell.offer))
     with contextlib.ExitStack() as stack:
         pem = stack.enter_context(_certificate()) if cell.tls else ""

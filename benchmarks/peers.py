@@ -33,12 +33,14 @@ class Peer(NamedTuple):
     :ivar runs_on: what a connection is: a thread, a greenlet, or a task of an event loop.
     :ivar packages: what has to be installed for it, by the names of the package registry, itself first.
     :ivar compiled: a module with a compiled part for its frames; ``None``: it has none.
+    :ivar imports: what a program imports that is to be such a server.
     """
 
     serve: Callable[[Scenario], None]
     runs_on: str
     packages: tuple[str, ...] = ()
     compiled: str | None = None
+    imports: str = ""
 
     def versions(self) -> dict[str, str] | None:
         """Return the versions of its packages; ``None`` if one is not installed."""
@@ -57,16 +59,32 @@ class Peer(NamedTuple):
 
 _WEBSOCKETS = "websockets.speedups"
 PEERS = {
-    "syncws": Peer(peers_blocking.syncws, "threads", ("syncws",), "syncws"),
-    "syncws.gevent": Peer(peers_blocking.syncws_gevent, "greenlets", ("syncws", "gevent"), "syncws"),
+    "syncws": Peer(peers_blocking.syncws, "threads", ("syncws",), "syncws", "syncws"),
+    "syncws.gevent": Peer(peers_blocking.syncws_gevent, "greenlets", ("syncws", "gevent"), "syncws", "syncws.gevent"),
     _PURE: Peer(peers_blocking.syncws_pure, "threads", ("syncws",)),
-    "websockets.sync": Peer(peers_blocking.websockets_sync, "threads", ("websockets",), _WEBSOCKETS),
-    "simple-websocket": Peer(peers_blocking.simple_websocket, "threads", ("simple-websocket", "wsproto", "werkzeug")),
-    "gevent-websocket": Peer(peers_blocking.gevent_websocket, "greenlets", ("gevent-websocket", "gevent"), "wsaccel"),
-    "websockets": Peer(peers_loops.websockets_asyncio, "asyncio", ("websockets",), _WEBSOCKETS),
+    "websockets.sync": Peer(
+        peers_blocking.websockets_sync, "threads", ("websockets",), _WEBSOCKETS, "websockets.sync.server"
+    ),
+    "simple-websocket": Peer(
+        peers_blocking.simple_websocket,
+        "threads",
+        ("simple-websocket", "wsproto", "werkzeug"),
+        None,
+        "simple_websocket, werkzeug.serving",
+    ),
+    "gevent-websocket": Peer(
+        peers_blocking.gevent_websocket,
+        "greenlets",
+        ("gevent-websocket", "gevent"),
+        "wsaccel",
+        "gevent.pywsgi, geventwebsocket.handler",
+    ),
+    "websockets": Peer(
+        peers_loops.websockets_asyncio, "asyncio", ("websockets",), _WEBSOCKETS, "websockets.asyncio.server"
+    ),
     "websockets, uvloop": Peer(peers_loops.websockets_uvloop, "uvloop", ("websockets", "uvloop"), _WEBSOCKETS),
-    "aiohttp": Peer(peers_loops.aiohttp, "asyncio", ("aiohttp",), "aiohttp._websocket.reader_c"),
-    "picows": Peer(peers_loops.picows, "uvloop", ("picows", "uvloop"), "picows.picows"),
+    "aiohttp": Peer(peers_loops.aiohttp, "asyncio", ("aiohttp",), "aiohttp._websocket.reader_c", "aiohttp.web"),
+    "picows": Peer(peers_loops.picows, "uvloop", ("picows", "uvloop"), "picows.picows", "picows, uvloop"),
     "raw threads": Peer(peers_raw.raw_threads, "threads"),
     "raw gevent": Peer(peers_raw.raw_gevent, "greenlets", ("gevent",)),
 }

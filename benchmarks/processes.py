@@ -14,11 +14,12 @@ from pathlib import Path
 
 from scenario import Scenario
 
-__all__ = ["CORES", "free_port", "pin", "running", "wait_for"]
+__all__ = ["CORES", "free_port", "import_time", "pin", "running", "wait_for"]
 
 CORES = sorted(os.sched_getaffinity(0))  # of this process as it was started
 _PATIENCE = 20.0  # seconds until a server has to accept connections
 _STARTING = 0.02  # seconds between two looks
+_IMPORTS = 4
 
 
 def free_port() -> int:
@@ -71,3 +72,16 @@ def running(peer: str, scenario: Scenario) -> Iterator[int]:
         finally:
             server.kill()
             server.wait()
+
+
+def import_time(modules: str) -> float:
+    """Return the milliseconds that a new process, on the first core, needs to import some modules."""
+    program = f"import time; begin = time.perf_counter(); import {modules}; print(time.perf_counter() - begin)"
+    command = [sys.executable, "-c", program]
+    # In this directory, as the servers are: in another, there may be sources beside what is installed.
+    directory = Path(__file__).parent
+    times = [
+        subprocess.check_output(command, cwd=directory, preexec_fn=lambda: pin(0, CORES[0]))
+        for _ in range(_IMPORTS + 1)
+    ]
+    return 1000 * min(map(float, times[1:]))  # the first one may have to read the files

@@ -3,7 +3,7 @@
 Reads what ``compare.py --json benchmarks/results.json`` has written, and writes what the documentation shows of it:
 
 - ``docs/explanation/performance-results.inc``: how it was measured, the plots, and the tables;
-- ``docs/images/performance-messages.svg``, ``-other.svg``, ``-memory.svg``: the plots, if there are results;
+- ``docs/images/performance-messages.svg``, ``-other.svg``, ``-used.svg``: the plots, if there are results;
 - ``docs/images/performance-small.svg``: the first part of the first, for the README.
 
 The same results give the same files. Results of fewer than three rounds are called a trial in all of them.
@@ -31,12 +31,12 @@ _BASE = "websockets.sync"
 _GROUPS = {
     "messages": "Messages per second; 64 × 32 B are 64 connections, each with messages of 32 bytes",
     "other": "Per second: messages over TLS, compressed, and beside a thread that computes; connections; frames",
-    "memory": "KiB of the resident set for each connection; less is better",
+    "used": "What is used, less is better: KiB of the resident set for each connection, milliseconds",
 }
 _ALT = {
     "messages": "Messages per second of each server",
     "other": "What each server does in a second",
-    "memory": "Memory of an idle connection on each server",
+    "used": "Memory of an idle connection on each server, and the time that its import takes",
 }
 
 
@@ -108,7 +108,7 @@ def _figures(results: Results, group: str, cells: Sequence[str]) -> list[str]:
         figures = [number(statistics.median(each[peer])) if peer in each else "" for each in measured]
         if any(figures):
             lines += _row([f"{name_of(results, peer)}, {kind_of(peer, about)}", frames_in(peer, about), *figures])
-    if group != "memory" and {"syncws", _BASE} <= set(results["peers"]):
+    if group != "used" and {"syncws", _BASE} <= set(results["peers"]):
         lines += _row([f"syncws / {_BASE}", "", *map(_ratio, measured)])
     return [*lines, ""]
 

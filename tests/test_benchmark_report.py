@@ -148,7 +148,7 @@ def test_targets_and_groups(tmp_path: Path) -> None:
     assert [path.name for path in written] == [
         "performance-results.inc",
         "performance-other.svg",
-        "performance-memory.svg",
+        "performance-used.svg",
         "performance-small.svg",
     ]
     text = written[0].read_text()
@@ -156,7 +156,7 @@ def test_targets_and_groups(tmp_path: Path) -> None:
         ["opened and closed, 16 connections at a time", "syncws", "≥ 2.5 × websockets.sync", "2.55", "reached"],
         ["an idle connection", "syncws", "≤ 27", "26.6", "reached"],
     ]
-    memory = rows_of(text, "KiB")
+    memory = rows_of(text, "What is used")
     assert memory == [
         ["Server", "Frames in", "an idle connection"],
         ["syncws 1.2, threads", "plain Python", "26.6"],

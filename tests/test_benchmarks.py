@@ -24,7 +24,7 @@ PEERS = module("peers").PEERS
 cells, load, messages, processes, samples = map(module, ["cells", "load", "messages", "processes", "samples"])
 Scenario = module("scenario").Scenario
 # Those whose packages the tests need anyway.
-SOME = ["syncws", "syncws.gevent", "websockets.sync", "aiohttp", "raw threads", "raw gevent"]
+SOME = ["syncws", "syncws.gevent", "websockets.sync", "raw threads", "raw gevent"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("cell", [cell.key for cell in cells.CELLS])
 def test_every_cell_can_be_measured(cell: str, tmp_path: Path) -> None:
-    for package in ("aiohttp", "gevent", "trustme", "websockets"):
+    for package in ("gevent", "trustme", "websockets"):
         require_module(package)
     file = tmp_path / "results.json"
     result = run("--short", "--cells", cell, "--peers", ",".join(SOME), "--json", str(file))
