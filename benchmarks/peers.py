@@ -76,7 +76,7 @@ PEERS = {
         peers_blocking.gevent_websocket,
         "greenlets",
         ("gevent-websocket", "gevent"),
-        "wsaccel",
+        None,
         "gevent.pywsgi, geventwebsocket.handler",
     ),
     "websockets": Peer(
@@ -98,6 +98,8 @@ def _compute() -> None:
 
 def main() -> None:
     """Run a server."""
+    if len(sys.argv) < 2 or sys.argv[1] not in PEERS:
+        sys.exit(f"peers.py NAME PORT, where NAME is one of: {'; '.join(PEERS)}")
     name, scenario = sys.argv[1], Scenario.parse(sys.argv[2:])
     if scenario.busy:
         threading.Thread(target=_compute, daemon=True).start()

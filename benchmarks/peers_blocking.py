@@ -94,6 +94,7 @@ def websockets_sync(scenario: Scenario) -> None:
         "compression": None,
         "extensions": [deflate] if scenario.deflate else None,
         "max_size": None,
+        "max_queue": None,
     }
     with serve(_fan_out if scenario.fan_out else _send_back, "127.0.0.1", scenario.port, **options) as server:
         server.serve_forever()

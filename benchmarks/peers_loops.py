@@ -48,6 +48,7 @@ async def _websockets(scenario: Scenario) -> None:
         "compression": None,
         "extensions": [deflate] if scenario.deflate else None,
         "max_size": None,
+        "max_queue": None,
     }
     async with serve(fan_out if scenario.fan_out else echo, "127.0.0.1", scenario.port, **options) as server:
         await server.serve_forever()
@@ -91,7 +92,8 @@ def picows(scenario: Scenario) -> None:
                 transport.disconnect()
 
         def on_message(self, transport: WSTransport, frame: WSFrame) -> None:
-            transport.send(frame.msg_type, frame.get_payload_as_bytes())
+            # Not as bytes, which would be another copy: a tenth of the time of 1 MiB.
+            transport.send(frame.msg_type, frame.get_payload_as_memoryview())
 
     class FanOut(Echo):
         def on_message(self, transport: WSTransport, frame: WSFrame) -> None:
