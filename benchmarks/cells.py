@@ -52,10 +52,11 @@ class Target(NamedTuple):
     others: tuple[str, ...] = ()
     at_most: bool = False
 
-    def __str__(self) -> str:
+    def in_words(self, unit: str) -> str:
+        """Return what is to be shown, with the unit that a figure has."""
         sign = "≤" if self.at_most else "≥"
         if not self.others:
-            return f"{sign} {self.limit:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+            return f"{sign} {self.limit:,.0f} {unit}".replace(",", "\N{NARROW NO-BREAK SPACE}")
         return f"{sign} {self.limit:g} × {' and '.join(self.others)}"
 
     def reached(self, rates: Rates) -> Reached | None:

@@ -118,7 +118,9 @@ def _print_targets(measured: dict[str, dict[str, list[float]]]) -> None:
         for target in cell.targets:
             if (reached := target.reached(measured[cell.name])) is None:
                 continue
-            print(f"| {cell.name} | {target.ours} | {target} | {_number(reached.value)} | {reached} |")
+            print(
+                f"| {cell.name} | {target.ours} | {target.in_words(cell.unit)} | {_number(reached.value)} | {reached} |"
+            )
 
 
 def _number(value: float) -> str:

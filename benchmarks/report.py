@@ -81,13 +81,15 @@ def _grouped(results: Results) -> dict[str, list[str]]:
 
 def _targets(results: Results) -> list[str]:
     """Return the table of what is to be shown, and whether it is."""
-    rows = []
+    rows: list[str] = []
     for cell in (each for each in CELLS if each.name in results["cells"]):
+        name = _brief(cell.name)
         for target in cell.targets:
             if (reached := target.reached(results["cells"][cell.name])) is None:
                 continue
             measured = f"{reached.value:.2f}" if target.others else number(reached.value)
-            rows += _row([_brief(cell.name), target.ours, str(target), measured, str(reached)])
+            rows += _row([name, target.ours, target.in_words(cell.unit), measured, str(reached)])
+            name = ""
     head = _head("What is to be shown: ratios in one run, or the figures of the tables below")
     columns = _row(["", "Server", "Target", "Measured", ""])
     return [*head, *columns, *rows, ""] if rows else []

@@ -154,7 +154,7 @@ def test_targets_and_groups(tmp_path: Path) -> None:
     text = written[0].read_text()
     assert rows_of(text, "What is to be shown")[:2] == [
         ["opened and closed, 16 connections at a time", "syncws", "≥ 2.5 × websockets.sync", "2.55", "reached"],
-        ["an idle connection", "syncws", "≤ 27", "26.6", "reached"],
+        ["an idle connection", "syncws", "≤ 27 KiB per connection", "26.6", "reached"],
     ]
     memory = rows_of(text, "What is used")
     assert memory == [

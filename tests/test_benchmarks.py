@@ -90,17 +90,17 @@ def test_load_generator_needs_a_compiler() -> None:
 def test_target() -> None:
     rates = {"syncws": [100.0, 300.0], "picows": [50.0, 100.0], "raw threads": [100.0, 200.0], "nothing": [0.0, 0.0]}
     ratio = cells.Target("syncws", 1.5, ("picows", "raw threads"))
-    assert str(ratio) == "≥ 1.5 × picows and raw threads"
+    assert ratio.in_words("furlongs") == "≥ 1.5 × picows and raw threads"
     reached = ratio.reached(rates)
     assert reached.value == 1.25  # the smaller of the medians 2.5 and 1.25
     assert str(reached) == "missed by 17%"
     assert str(cells.Target("syncws", 1.25, ("raw threads",)).reached(rates)) == "reached"
     assert cells.Target("syncws", 1, ("aiohttp",)).reached(rates) is None
     assert cells.Target("syncws", 1, ("nothing",)).reached(rates).value == float("inf")
-    assert str(cells.Target("syncws", 300_000)) == "≥ 300\N{NARROW NO-BREAK SPACE}000"
+    assert cells.Target("syncws", 300_000).in_words("furlongs") == "≥ 300\N{NARROW NO-BREAK SPACE}000 furlongs"
     assert str(cells.Target("syncws", 250).reached(rates)) == "missed by 20%"
     at_most = cells.Target("syncws", 160, at_most=True)
-    assert str(at_most) == "≤ 160"
+    assert at_most.in_words("hours") == "≤ 160 hours"
     assert str(at_most.reached(rates)) == "missed by 25%"
     assert not cells.Target("syncws", 200, at_most=True).reached(rates).missed_by
 
