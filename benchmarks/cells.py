@@ -95,6 +95,7 @@ class Cell(NamedTuple):
     :ivar offer: extensions that the client offers; the server compresses, messages are JSON.
     :ivar tls: over TLS.
     :ivar busy: beside another thread of the server's process that computes all the time.
+    :ivar all_cores: the server is not pinned to one core.
     """
 
     key: str
@@ -109,6 +110,7 @@ class Cell(NamedTuple):
     offer: str = ""
     tls: bool = False
     busy: bool = False
+    all_cores: bool = False
 
     @property
     def less_is_better(self) -> bool:
@@ -124,6 +126,7 @@ class Cell(NamedTuple):
 
 
 _COMPRESSING = (*_OURS, "websockets.sync", "simple-websocket", "websockets, uvloop", "aiohttp")
+_BESIDE = ("syncws", "websockets.sync", "simple-websocket", "websockets, uvloop", "picows", "raw threads")
 _MEMORY = "KiB per connection"
 
 CELLS = [
@@ -205,9 +208,18 @@ CELLS = [
     ),
     Cell(
         "busy",
-        "64 connections x 32 B beside a thread that computes",
-        ("syncws", "websockets.sync", "simple-websocket", "websockets, uvloop", "picows", "raw threads"),
+        "8 connections x 32 B, 32 in flight, beside a thread that computes",
+        _BESIDE,
         (Target("syncws", 20, ("websockets.sync",)),),
+        connections=8,
+        in_flight=32,
+        busy=True,
+        all_cores=True,
+    ),
+    Cell(
+        "busy-one-core",
+        "64 connections x 32 B beside a thread that computes, on one core",
+        _BESIDE,
         busy=True,
     ),
     Cell(

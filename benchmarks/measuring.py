@@ -63,7 +63,7 @@ def measure(
         scenario = Scenario(
             free_port(), tls=pem, deflate=bool(cell.offer), fan_out=cell.kind == "fan-out", busy=cell.busy
         )
-        process = stack.enter_context(running(peer, scenario))
+        process = stack.enter_context(running(peer, scenario, all_cores=cell.all_cores))
         if watch is not None:
             stack.enter_context(watch(process))
         port, many = scenario.port, max(1, round(cell.connections * share))

@@ -29,9 +29,9 @@ def free_port() -> int:
         return port
 
 
-def pin(process: int, core: int) -> None:
-    """Let a process, or this one if it is 0, run on one core only."""
-    os.sched_setaffinity(process, {core})
+def pin(process: int, *cores: int) -> None:
+    """Let a process, or this one if it is 0, run on these cores only."""
+    os.sched_setaffinity(process, cores)
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -53,15 +53,16 @@ def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
 
 
 @contextlib.contextmanager
-def running(peer: str, scenario: Scenario) -> Iterator[int]:
-    """Run a server on the first core; yield its process id.
+def running(peer: str, scenario: Scenario, *, all_cores: bool = False) -> Iterator[int]:
+    """Run a server, on the first core unless it may have all; yield its process id.
 
     An exception that leaves the with-statement gets what the server has written to its standard error, as a note or,
     for a Python without them, on ours.
     """
     command = [sys.executable, str(Path(__file__).with_name("peers.py")), peer, *scenario.arguments()]
+    cores = CORES if all_cores else CORES[:1]
     with tempfile.TemporaryFile() as errors:
-        server = subprocess.Popen(command, stderr=errors, preexec_fn=lambda: pin(0, CORES[0]))
+        server = subprocess.Popen(command, stderr=errors, preexec_fn=lambda: pin(0, *cores))
         try:
             wait_for(scenario.port, server)
             yield server.pid
