@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
-from compare import _free_port, _wait_for
 from gthread_app import PAGE
+from processes import free_port, wait_for
 
 import syncws
 
@@ -30,12 +30,12 @@ REQUESTS = 1000
 @contextlib.contextmanager
 def _gunicorn() -> Iterator[int]:
     """Run the app; yield its port."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "gunicorn", "gthread_app:app", "--worker-class", "gthread", "--threads", "4"]
     options = ["--bind", f"127.0.0.1:{port}", "--log-level", "warning", "--chdir", str(Path(__file__).parent)]
     process = subprocess.Popen([*command, *options])
     try:
-        _wait_for(port)
+        wait_for(port)
         yield port
     finally:
         process.terminate()

@@ -1,14 +1,12 @@
-"""Table and plots of a comparison: ``python benchmarks/report.py [RESULTS]``.
+"""Tables and plots of a comparison: ``python benchmarks/report.py [RESULTS]``.
 
 Reads what ``compare.py --json benchmarks/results.json`` has written, and writes what the documentation shows of it:
 
-- ``docs/explanation/performance-results.inc``: how it was measured, the plot, and the table;
-- ``docs/images/performance.svg``: the plot;
-- ``docs/images/performance-small.svg``: its first part, for the README.
+- ``docs/explanation/performance-results.inc``: how it was measured, the plots, and the tables;
+- ``docs/images/performance-messages.svg``, ``-other.svg``, ``-used.svg``: the plots, if there are results;
+- ``docs/images/performance-small.svg``: the first part of the first, for the README.
 
-The same results give the same files. Bars are medians; the thin line at a bar goes from the slowest round to the
-fastest. A bar with an arrow behind its number is cut off. Results of fewer than three rounds are called a trial in all
-three.
+The same results give the same files. Results of fewer than three rounds are called a trial in all of them.
 """
 
 from __future__ import annotations
@@ -17,197 +15,123 @@ import json
 import re
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
 
-__all__ = ["plot", "table", "write"]
+from cells import CELLS, named
+from plot import TRIAL, Results, bars_of, frames_in, is_trial, kind_of, name_of, number, plot
+
+__all__ = ["IMAGES", "plot", "table", "write"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
-
-Results = dict[str, Any]
+IMAGES = "performance-{}.svg"
 
 _BASE = "websockets.sync"
-_TRIAL = "A trial run, too short to mean anything."
-_ENOUGH = 3  # rounds
-_WIDTH, _MARGIN, _LABELS, _NUMBERS = 720, 16, 206, 84  # pixels
-_BAR, _PITCH, _HEAD, _GAP = 14, 21, 34, 14
-# A paper of its own, because the theme of a page can be another than the system's.
-_STYLE = """\
-svg{--paper:#fff;--ink:#1f2328;--soft:#59636e;--ours:#0969da;--others:#8c959f;--line:#d1d9e0}
-@media(prefers-color-scheme:dark){svg{--paper:#131416;--ink:#e6edf3;--soft:#9aa4af;--ours:#58a6ff;--others:#6e7681;--line:#3d444d}}
-text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--ink)}
-.head{font-weight:600;font-size:14px}
-.small{font-size:11px}
-.soft{fill:var(--soft)}
-.ours-name{font-weight:600}
-.theirs{fill:var(--others)}
-.ours{fill:var(--ours)}
-.limit{fill:none;stroke:var(--others);stroke-dasharray:3 2}
-.paper{fill:var(--paper);stroke:var(--line)}
-.spread{stroke:var(--ink);stroke-width:1.5}"""
-
-
-class _Bar(NamedTuple):
-    peer: str
-    median: float
-    slowest: float
-    fastest: float
-
-
-def plot(results: Results, cells: list[str] | None = None) -> str:
-    """Return the plot as an SVG file.
-
-    :param results: what ``compare.py`` has written.
-    :param cells: the parts of it to be shown; ``None``: all.
-    """
-    parts: list[str] = []
-    words: list[str] = []
-    top = _MARGIN
-    for cell in cells or list(results["cells"]):
-        bars = _bars(results, cell)
-        parts += _panel(results, cell, bars, top)
-        words.append(f"{cell}: " + ", ".join(f"{_name(results, bar.peer)} {bar.median:.0f}" for bar in bars) + ".")
-        top += _HEAD + _PITCH * len(bars) + _GAP
-    for line in _small_print(results):
-        parts.append(f'<text class="soft small" x="{_MARGIN}" y="{top + 8}">{escape(line)}</text>')
-        top += 16
-    height = top + _MARGIN // 2
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}"'
-            f' height="{height}" role="img" aria-labelledby="title words">',
-            f'<title id="title">Messages per second of WebSocket echo servers, {escape(results["python"])}</title>',
-            f'<desc id="words">{escape(" ".join(words))}</desc>',
-            f"<style>{_STYLE}</style>",
-            f'<rect class="paper" x=".5" y=".5" width="{_WIDTH - 1}" height="{height - 1}" rx="8"/>',
-            *parts,
-            "</svg>\n",
-        ]
-    )
+_GROUPS = {
+    "messages": "Messages per second; 64 × 32 B are 64 connections, each with messages of 32 bytes",
+    "other": "Per second: messages over TLS, compressed, and beside a thread that computes; connections; frames",
+    "used": "What is used, less is better: KiB of the resident set for each connection, milliseconds",
+}
+_ALT = {
+    "messages": "Messages per second of each server",
+    "other": "What each server does in a second",
+    "used": "Memory of an idle connection on each server, and the time that its import takes",
+}
 
 
 def table(results: Results) -> str:
     """Return what the page on performance includes, as reStructuredText."""
-    cells = results["cells"]
-    best = ", ".join(
-        f"{_name(results, bar.peer)} {_number(bar.median)}" for bar in _bars(results, next(iter(cells)))[:3]
-    )
+    busiest = max(results.get("load", {}).values(), default=0)
+    load = f" The load generator used at most {busiest:.0%} of its core." if busiest else ""
     lines = [
         ".. Made by benchmarks/report.py; do not edit.",
         "",
         f"{results['python']}, {results['system']}, {results['date']}: the medians of {results['rounds']} rounds of "
-        f"{results['seconds']:g} s.",
+        f"{results['seconds']:g} s.{load}",
         "",
-        *([f".. warning:: {_TRIAL}", ""] if results["rounds"] < _ENOUGH else []),
-        ".. image:: /images/performance.svg",
-        f"    :alt: Messages per second of each server; the table has the numbers. {next(iter(cells))}: {best}.",
-        "",
-        ".. list-table:: Messages per second; 64 × 32 B are 64 connections, each with messages of 32 bytes",
-        "    :header-rows: 1",
-        "    :stub-columns: 1",
-        "",
-        *_row(["Server", "Frames in", *(re.sub(" connections? x ", " × ", cell) for cell in cells)]),
+        *([f".. warning:: {TRIAL}", ""] if is_trial(results) else []),
+        *_targets(results),
     ]
-    for peer, about in results["peers"].items():
-        rates = [_number(statistics.median(cells[cell][peer])) if peer in cells[cell] else "" for cell in cells]
-        lines += _row([f"{_name(results, peer)}, {_kind(about)}", _frames(about), *rates])
-    if {"syncws", _BASE} <= set(results["peers"]):
-        ratios = [f"{_ratio(rates):.1f}" for rates in cells.values()]
-        lines += _row([f"syncws / {_BASE}", "", *ratios])
-    versions = {name: number for about in results["peers"].values() for name, number in about["versions"].items()}
-    lines += ["", "Versions: " + ", ".join(f"{name} {number}" for name, number in sorted(versions.items())) + "."]
+    for group, cells in _grouped(results).items():
+        lines += _figures(results, group, cells)
+    versions = {name: version for about in results["peers"].values() for name, version in about["versions"].items()}
+    lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) + "."]
     return "\n".join(lines) + "\n"
 
 
-def write(results: Results, docs: Path) -> None:
-    """Write the three files below a directory."""
+def write(results: Results, docs: Path) -> list[Path]:
+    """Write the files below a directory; return them."""
     (docs / "images").mkdir(exist_ok=True)
-    (docs / "explanation" / "performance-results.inc").write_text(table(results))
-    (docs / "images" / "performance.svg").write_text(plot(results))
-    (docs / "images" / "performance-small.svg").write_text(plot(results, list(results["cells"])[:1]))
+    groups = _grouped(results)
+    contents = {docs / "explanation" / "performance-results.inc": table(results)}
+    for group, cells in groups.items():
+        contents[docs / "images" / IMAGES.format(group)] = plot(results, cells)
+    contents[docs / "images" / IMAGES.format("small")] = plot(results, list(results["cells"])[:1])
+    for file, content in contents.items():
+        file.write_text(content)
+    return list(contents)
 
 
-def _bars(results: Results, cell: str) -> list[_Bar]:
-    """Return what was measured in a cell, the fastest first."""
-    found = [_Bar(peer, statistics.median(each), min(each), max(each)) for peer, each in results["cells"][cell].items()]
-    return sorted(found, key=lambda bar: -bar.median)
+def _grouped(results: Results) -> dict[str, list[str]]:
+    """Return the cells of each group that has any."""
+    groups = {group: [cell for cell in results["cells"] if named(cell).group == group] for group in _GROUPS}
+    return {group: cells for group, cells in groups.items() if cells}
 
 
-def _panel(results: Results, cell: str, bars: list[_Bar], top: int) -> list[str]:
-    room = _WIDTH - 2 * _MARGIN - _LABELS - _NUMBERS
-    # The limit may be so far away that nothing could be told from the others; then its bar is cut off.
-    most = max(1, *(bar.fastest for bar in bars if results["peers"][bar.peer]["versions"]))
-    scale = room / most
-    left = _MARGIN + _LABELS
+def _targets(results: Results) -> list[str]:
+    """Return the table of what is to be shown, and whether it is."""
+    rows: list[str] = []
+    for cell in (each for each in CELLS if each.name in results["cells"]):
+        name = _brief(cell.name)
+        for target in cell.targets:
+            if (reached := target.reached(results["cells"][cell.name])) is None:
+                continue
+            measured = f"{reached.value:.2f}" if target.others else number(reached.value)
+            rows += _row([name, target.ours, target.in_words(cell.unit), measured, str(reached)])
+            name = ""
+    head = _head("What is to be shown: ratios in one run, or the figures of the tables below")
+    columns = _row(["", "Server", "Target", "Measured", ""])
+    return [*head, *columns, *rows, ""] if rows else []
+
+
+def _figures(results: Results, group: str, cells: Sequence[str]) -> list[str]:
+    """Return the plot and the table of a group."""
+    best = ", ".join(f"{name_of(results, bar.peer)} {number(bar.median)}" for bar in bars_of(results, cells[0])[:3])
     lines = [
-        f'<text class="head" x="{_MARGIN}" y="{top + 16}">{escape(cell)}'
-        '<tspan class="soft" font-weight="400"> – messages per second</tspan></text>'
+        f".. image:: /images/{IMAGES.format(group)}",
+        f"    :alt: {_ALT[group]}; the table has the numbers. {cells[0]}: {best}.",
+        "",
+        *_head(_GROUPS[group]),
+        *_row(["Server", "Frames in", *map(_brief, cells)]),
     ]
-    for index, bar in enumerate(bars):
-        y = top + _HEAD + _PITCH * index
-        about = results["peers"][bar.peer]
-        kind = "ours" if bar.peer.partition(".")[0] == "syncws" else "theirs" if about["versions"] else "limit"
-        slowest, median, fastest = (scale * min(most, value) for value in (bar.slowest, bar.median, bar.fastest))
-        number = _number(bar.median) + (" →" if bar.fastest > most else "")
-        lines += [
-            f'<text class="{kind}-name" x="{left - 8}" y="{y + 11}" text-anchor="end">{escape(_short(bar.peer))}'
-            f'<tspan class="soft" font-weight="400">, {_kind(about)}</tspan></text>',
-            f'<rect class="{kind}" x="{left}" y="{y}" width="{median:.1f}" height="{_BAR}" rx="2"/>',
-            f'<path class="spread" d="M{left + slowest:.1f} {y + _BAR / 2}H{left + fastest:.1f}"/>',
-            f'<text class="soft" x="{left + fastest + 6:.1f}" y="{y + 11}">{number}</text>',
-        ]
-    return lines
+    measured = [results["cells"][cell] for cell in cells]
+    for peer, about in results["peers"].items():
+        figures = [number(statistics.median(each[peer])) if peer in each else "" for each in measured]
+        if any(figures):
+            lines += _row([f"{name_of(results, peer)}, {kind_of(peer, about)}", frames_in(peer, about), *figures])
+    if group != "used" and {"syncws", _BASE} <= set(results["peers"]):
+        lines += _row([f"syncws / {_BASE}", "", *map(_ratio, measured)])
+    return [*lines, ""]
 
 
-def _small_print(results: Results) -> list[str]:
-    ours = results["peers"].get("syncws")
-    about = f"; syncws {ours['versions']['syncws']}, frames in {_frames(ours)}" if ours else ""
-    return [
-        f"{results['python']}, {results['system']}{about}.",
-        _TRIAL
-        if results["rounds"] < _ENOUGH
-        else f"Medians of {results['rounds']} rounds; the lines go from the slowest round to the fastest.",
-    ]
+def _head(caption: str) -> list[str]:
+    return [f".. list-table:: {caption}", "    :header-rows: 1", "    :stub-columns: 1", ""]
 
 
-def _short(peer: str) -> str:
-    """Return the name without what stands beside it anyway: the event loop."""
-    return peer.partition(",")[0]
+def _brief(cell: str) -> str:
+    """Return the name of a cell in fewer words."""
+    return re.sub(" connections? x ", " × ", cell)
 
 
-def _name(results: Results, peer: str) -> str:
-    """Return how a server is called in a sentence, with its version."""
-    versions = list(results["peers"][peer]["versions"].values())
-    return " ".join([_short(peer), *versions[:1]])
-
-
-def _kind(about: dict[str, Any]) -> str:
-    """Return what a connection is; what no package is, speaks no protocol either."""
-    return str(about["runs_on"]) if about["versions"] else "no protocol"
-
-
-def _frames(about: dict[str, Any]) -> str:
-    if not about["versions"]:
-        return "none"
-    return "compiled code" if about["compiled"] else "plain Python"
-
-
-def _ratio(rates: dict[str, list[float]]) -> float:
+def _ratio(rates: dict[str, list[float]]) -> str:
     """Return the median of the ratios of each round, which is less noisy than the ratio of the medians."""
-    return statistics.median(
-        ours / theirs for ours, theirs in zip(rates["syncws"], rates[_BASE], strict=True) if theirs
-    )
+    pairs = zip(rates.get("syncws", ()), rates.get(_BASE, ()), strict=False)
+    ratios = [ours / theirs for ours, theirs in pairs if theirs]
+    return f"{statistics.median(ratios):.1f}" if ratios else ""
 
 
-def _number(value: float) -> str:
-    """Return a number with three digits that mean something, and narrow spaces between thousands."""
-    digits = max(len(str(int(value))) - 3, 0)
-    return f"{round(value, -digits):,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def _row(values: list[str]) -> list[str]:
+def _row(values: Sequence[str]) -> list[str]:
     first, *others = (f"{value}".rstrip() for value in values)
     return [f"    * - {first}".rstrip(), *(f"      - {value}".rstrip() for value in others)]
 

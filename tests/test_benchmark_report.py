@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import re
-import socket
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commands import DEADLINE
-from peers import eventually
-from support import require_module
+from benchmark_modules import ROOT, module
 
-import syncws
-
-ROOT = Path(__file__).resolve().parent.parent
 SVG = "{http://www.w3.org/2000/svg}"
-PLOTS = ["performance.svg", "performance-small.svg"]
-
-
-def module(name: str) -> Any:
-    # By its path, because there is another module of the same name among the tests.
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
 
 
 report = module("report")
 PEERS = module("peers").PEERS
+IMAGES = ROOT / "docs" / "images"
+PLOTS = sorted(path.name for path in IMAGES.glob(report.IMAGES.format("*")))
 
 RESULTS = {
     "date": "2026-01-31",
@@ -62,20 +44,26 @@ RESULTS = {
         },
         "2 connections x large": {"syncws": [1.0], "websockets.sync": [2.0], "websockets, uvloop": [0.0]},
     },
+    "load": {"many & small": 0.42},
+}
+MEMORY = {"an idle connection": {"syncws": [33.3, 20.0], "websockets.sync": [70.4, 70.4], "raw threads": [23.2, 23.2]}}
+HANDSHAKES = {
+    "opened and closed, 16 connections at a time": {"syncws": [520.0, 500.0], "websockets.sync": [200.0, 200.0]}
 }
 
 
-@pytest.mark.parametrize("file", ["explanation/performance-results.inc", *(f"images/{name}" for name in PLOTS)])
-def test_documentation_is_made_from_the_results_in_the_tree(tmp_path: Path, file: str) -> None:
+def test_documentation_is_made_from_the_results_in_the_tree(tmp_path: Path) -> None:
     (tmp_path / "explanation").mkdir()
-    report.write(json.loads((ROOT / "benchmarks" / "results.json").read_text()), tmp_path)
-    wanted = (tmp_path / file).read_text()
-    assert (ROOT / "docs" / file).read_text() == wanted, "run benchmarks/report.py"
+    written = report.write(json.loads((ROOT / "benchmarks" / "results.json").read_text()), tmp_path)
+    assert sorted(path.name for path in written if path.suffix == ".svg") == PLOTS, "run benchmarks/report.py"
+    for path in written:
+        in_tree = ROOT / "docs" / path.relative_to(tmp_path)
+        assert in_tree.read_text() == path.read_text(), "run benchmarks/report.py"
 
 
 @pytest.mark.parametrize("file", PLOTS)
 def test_plots_are_small_and_can_be_read_aloud(file: str) -> None:
-    path = ROOT / "docs" / "images" / file
+    path = IMAGES / file
     assert path.stat().st_size < 100_000
     svg = ET.parse(path).getroot()
     assert svg.get("role") == "img"
@@ -122,7 +110,11 @@ def test_plot_of_some_cells_and_without_us() -> None:
 
 def test_table() -> None:
     text = report.table(RESULTS)
-    assert "CPython 3.11.0, Linux on x86_64, 2 cores, 2026-01-31: the medians of 3 rounds of 0.5 s.\n" in text
+    assert (
+        "CPython 3.11.0, Linux on x86_64, 2 cores, 2026-01-31: the medians of 3 rounds of 0.5 s. "
+        "The load generator used at most 42% of its core.\n"
+    ) in text
+    assert "What is to be shown" not in text
     rows = [re.split(r"\n +- ?", row.strip()) for row in text.partition("stub-columns")[2].split("* -")[1:]]
     rows[-1] = [cell.partition("\n")[0] for cell in rows[-1]]
     assert [[cell.strip() for cell in row] for row in rows] == [
@@ -144,57 +136,42 @@ def test_results_of_a_smoke_test_are_called_a_trial() -> None:
     assert trial not in report.table(RESULTS) + report.plot(RESULTS)
 
 
-@pytest.mark.parametrize("name", ["syncws", "syncws.gevent", "websockets.sync", "websockets", "aiohttp"])
-def test_peers_send_back_what_they_get(name: str, tmp_path: Path) -> None:
-    """Those that the tests need anyway; the others are of the extra ``benchmark``."""
-    for package in PEERS[name].packages:
-        require_module(package)
-    with (tmp_path / "port").open("w+") as file:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port = sock.getsockname()[1]
-        command = [sys.executable, str(ROOT / "benchmarks" / "peers.py"), name, str(port)]
-        with subprocess.Popen(command, stderr=file) as process:
-            try:
-                opened: list[syncws.WebSocket] = []
-
-                def is_open() -> bool:
-                    try:
-                        opened.append(syncws.connect(f"ws://127.0.0.1:{port}/", max_message_size=None))
-                    except OSError:
-                        assert process.poll() is None
-                    return bool(opened)
-
-                eventually(is_open)
-                with opened[0] as ws:
-                    for message in ("text", b"binary", b"x" * 2**21):
-                        ws.send(message)
-                        assert ws.receive(timeout=DEADLINE) == message
-            finally:
-                process.kill()
+def rows_of(text: str, caption: str) -> list[list[str]]:
+    block = text.partition(f".. list-table:: {caption}")[2].partition("\n\n")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in re.split(r"\n +- ?", row)] for row in block.split("* - ")[1:]]
 
 
-def test_peers_say_what_they_are() -> None:
-    assert PEERS["syncws"].versions() == {"syncws": syncws.__version__}
-    assert not PEERS["syncws"].is_compiled()
-    assert PEERS["syncws"]._replace(packages=("there-is-no-such-package",)).versions() is None
-    assert not PEERS["syncws"]._replace(compiled="there_is_no_such_module").is_compiled()
-    assert not PEERS["syncws"]._replace(compiled="json").is_compiled()
+def test_targets_and_groups(tmp_path: Path) -> None:
+    (tmp_path / "explanation").mkdir()
+    results = {**RESULTS, "cells": {**MEMORY, **HANDSHAKES}}
+    written = report.write(results, tmp_path)
+    assert [path.name for path in written] == [
+        "performance-results.inc",
+        "performance-other.svg",
+        "performance-used.svg",
+        "performance-small.svg",
+    ]
+    text = written[0].read_text()
+    assert rows_of(text, "What is to be shown")[:2] == [
+        ["opened and closed, 16 connections at a time", "syncws", "≥ 2.5 × websockets.sync", "2.55", "reached"],
+        ["an idle connection", "syncws", "≤ 27 KiB per connection", "26.6", "reached"],
+    ]
+    memory = rows_of(text, "What is used")
+    assert memory == [
+        ["Server", "Frames in", "an idle connection"],
+        ["syncws 1.2, threads", "plain Python", "26.6"],
+        ["websockets.sync 17.4, threads", "compiled code", "70.4"],
+        ["raw threads, no protocol", "none", "23.2"],
+    ]
+    assert texts(ET.parse(written[2]).getroot())[:4] == [
+        "an idle connection – KiB per connection, less is better",
+        *("raw threads, no protocol", "23.2"),
+        "syncws, threads",
+    ]
 
 
-def test_comparison_writes_what_the_report_reads(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "compare.py"), "--short", "--peers", "syncws,raw threads"]
-    file = tmp_path / "results.json"
-    result = subprocess.run([*command, "--json", str(file)], capture_output=True, text=True, timeout=2 * DEADLINE)
-    assert result.returncode == 0, result.stderr
-    results = json.loads(file.read_text())
-    assert results.keys() == RESULTS.keys()
-    assert list(results["peers"]) == ["syncws", "raw threads"]
-    ET.fromstring(report.plot(results))
-    assert "raw threads" in report.table(results)
-
-
-def test_comparison_of_an_unknown_server() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "compare.py"), "--peers", "syncws,websockets, uvloop,nobody"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
-    assert result.returncode == 2
-    assert "there is no 'nobody'" in result.stderr
+def test_same_server_in_another_build() -> None:
+    peer = {"runs_on": "threads", "versions": {"syncws": "1.2"}, "compiled": False}
+    results = {**RESULTS, "peers": {"syncws, pure Python": peer}, "cells": {"some": {"syncws, pure Python": [5.0]}}}
+    assert texts(ET.fromstring(report.plot(results)))[1] == "syncws, pure Python"
+    assert "syncws 1.2, pure Python\n" in report.table(results)
