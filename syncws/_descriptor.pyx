@@ -29,7 +29,7 @@ cdef extern from "<poll.h>" nogil:
 # As descriptor.py says.
 cdef enum:
     LEAST = 448
-    MOST = 262144
+    MOST = 131072
     # From this size on, in bytes, copying to the kernel takes so long that other threads are let run meanwhile.
     LARGE = 131072
 

@@ -15,7 +15,7 @@ __all__ = ["RECV_SIZE", "Descriptor"]
 
 # How many bytes one call reads at the most, and how many it asks for at first. The less it asks for, the faster it is
 # (38 bytes: 3.6 µs for 448, 5.2 for 65536), and a thread that waits owns the memory that it has asked for.
-RECV_SIZE = 262144
+RECV_SIZE = 131072
 _LEAST = 448
 # Where this flag is missing (Windows), a send waits for the peer without regard to its deadline.
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)

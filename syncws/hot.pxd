@@ -54,7 +54,7 @@ cdef class HotWriter:
     @cython.locals(gathered=Gathered)
     cpdef int send_now(self, int opcode, bytes payload, bytes frame, bint gather) except? -2
 
-    @cython.locals(gathered=Gathered)
+    @cython.locals(gathered=Gathered, sent=int)
     cpdef bint send_gathered(self) except -1
 
     @cython.locals(sent=Py_ssize_t)
@@ -78,7 +78,7 @@ cdef class HotConnection:
     @cython.locals(turn=HotTurn)
     cpdef object receive_now(self)
 
-    @cython.locals(opcode=int, payload=bytes, frame=bytes, sent=int)
+    @cython.locals(opcode=int, payload=bytes, frame=bytes, sent=int, writer=HotWriter)
     cpdef bint send_now(self, object data, bint wait) except -1
 
     @cython.locals(writer=HotWriter)

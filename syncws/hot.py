@@ -214,7 +214,7 @@ class HotWriter:
         if not self._lock.acquire(False):
             return False
         try:
-            return not (self._unsent or self._midway) and self._send_some(gathered.take()) > 0
+            sent = 0 if self._unsent or self._midway else self._send_some(gathered.take())
         except BaseException as error:
             self._fail(error, None)
             if not isinstance(error, OSError):
@@ -222,6 +222,13 @@ class HotWriter:
             return False  # who reads finds out how the connection was lost
         finally:
             self._lock.release()
+        if self._posted or self._queued:
+            self.flush_due()  # posted by somebody who has left it to this thread
+        return sent > 0
+
+    def flush_due(self) -> None:
+        """Write what is due as far as the socket takes it."""
+        raise NotImplementedError
 
     def _send_some(self, data: bytes) -> int:
         sent = self._transport.try_send(data)
@@ -372,9 +379,12 @@ class HotConnection:
         except OSError as error:
             self._send_failed(error)
             return False
-        if sent < 0:
+        if sent == 0:
+            return False
+        writer = self._writer
+        if sent < 0 or writer._posted or writer._queued:  # those were posted by somebody who has left them to this thread
             self._send_rest(wait)
-        return sent != 0
+        return True
 
     def _may_read(self) -> bool:
         """Whether the socket is what is to be looked at next; what has been gathered leaves before."""

@@ -138,13 +138,16 @@ class FrameWriter(HotWriter):
         return True
 
     def write_rest(self, timeout: float | None) -> None:
-        """Wait until a message that has been begun has left; parameters and errors as for :meth:`write`."""
-        with self._lock:
-            try:
-                self._catch_up(timeout, None if timeout is None else time.monotonic() + timeout)
-            except BaseException as error:
-                self._fail(error, timeout)
-                raise
+        """Wait until what has been begun, and what was posted meanwhile, has left; errors as for :meth:`write`."""
+        if self._unsent:
+            with self._lock:
+                try:
+                    self._send(bytes(self._take_unsent()), timeout)
+                except BaseException as error:
+                    self._fail(error, timeout)
+                    raise
+        self._write_posted(timeout)
+        self.flush_due()
 
     def queue(self, opcode: int, payload: bytes) -> bool:
         """Have a message written when there is room, without waiting, or return False if nothing may be written.
