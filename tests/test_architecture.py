@@ -26,11 +26,16 @@ PROTOCOL = {"errors", "escapes", "protocol"}
 HTTP = {*PROTOCOL, "http", "uri"}
 SOCKETS = {
     "backlog",
+    "coalescer",
+    "descriptor",
+    "hot",
     "logs",
     "options",
     "patience",
     "pings",
+    "prepared",
     "rates",
+    "readiness",
     "reentry",
     "runtime",
     "transport",
@@ -73,14 +78,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backlog": {"errors", "runtime"},
     "bell": set(),
     "care": {"turn"},
+    "coalescer": {"runtime"},
     "connection": CONNECTION,
+    "descriptor": {"_descriptor"},
     "ending": CONNECTION,
     "fate": {*PROTOCOL, "runtime"},
+    "hot": {*PROTOCOL, "coalescer", "prepared", "rates", "runtime", "transport"},
     "keepalive": CONNECTION,
     "keeper": {"bell", "care", "logs", "runtime"},
     "options": CONNECTION,
     "transport": CONNECTION,
     "pings": CONNECTION,
+    "prepared": PROTOCOL,
+    "readiness": {"descriptor", "hot", "transport"},
     "turn": CONNECTION,
     "websocket": CONNECTION,
     "writer": CONNECTION,
@@ -113,7 +123,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Parts and modules that are for an optional package, which they import at their top.
 FOR_A_PACKAGE = {
-    "bottle", "flask", "gevent", "gunicorn", "prometheus", "runtime_gevent", "testing_pytest", "transport_gevent"
+    "bottle", "flask", "gevent", "gunicorn", "prometheus", "readiness", "runtime_gevent", "testing_pytest",
+    "transport_gevent",
 }  # fmt: skip
 # What would let the protocol do input or output, read a clock, take a lock or start a thread.
 FORBIDDEN_IN_PROTOCOL = {

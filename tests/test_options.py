@@ -25,6 +25,7 @@ def test_defaults() -> None:
         "send_timeout": 60.0,
         "max_backlog": 2**20,
         "backlog_policy": "close",
+        "coalesce": True,
         "open_timeout": 10.0,
         "close_timeout": 10.0,
         "ping_interval": 20.0,
@@ -86,6 +87,14 @@ def test_policies(value: object) -> None:
         Options.of({"backlog_policy": value})
     for policy in ("close", "drop-oldest", "error"):
         assert Options.of({"backlog_policy": policy}).backlog_policy == policy
+
+
+@pytest.mark.parametrize("value", [1, 0, None, "yes"])
+def test_coalesce_is_true_or_false(value: object) -> None:
+    with pytest.raises(TypeError, match=f"coalesce must be True or False, not {value!r}"):
+        Options.of({"coalesce": value})
+    assert Options.of({}).coalesce
+    assert not Options.of({"coalesce": False}).coalesce
 
 
 @pytest.mark.parametrize("name", ["max_message_size", "max_fragments", "max_backlog"])
