@@ -391,6 +391,7 @@ class HotConnection:
         writer = self._writer
         if (
             self._reader.unfinished
+            or self._reader.set_aside
             or self._reader.ended
             or self._gone
             or self._ending is not None

@@ -110,6 +110,11 @@ class MessageReader:
         return self._parser.mid_frame or (not self._kept[-1].fin if self._kept else self._opcode != CONTINUATION)
 
     @property
+    def set_aside(self) -> bool:
+        """Whether :meth:`next_control` has set aside what nobody has taken yet."""
+        return bool(self._kept)
+
+    @property
     def streaming(self) -> bool:
         """Whether a piece of the current message has been handed out."""
         return self._streaming

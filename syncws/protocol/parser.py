@@ -148,6 +148,9 @@ class Parser:
         """
         start = self._plain_start()
         if start < 0 or self._plain_end - start > limit:
+            if self._pos == len(self._data):
+                self._data = b""  # a connection that waits owns no large buffer
+                self._pos = 0
             return None
         data = self._data
         end = self._plain_end
