@@ -54,7 +54,9 @@ headers = st.builds(lambda first, second, rest: bytes((first, second)) + rest, b
 wires = st.lists(st.one_of(frames, frames, headers, st.binary(max_size=30)), max_size=6).map(b"".join)
 cuts = st.lists(st.one_of(st.integers(1, 20), st.integers(1, 70000)), min_size=1, max_size=8)
 pulls = st.lists(
-    st.sampled_from(["next_message", "next_message", "next_piece", "next_control"]), min_size=1, max_size=4
+    st.sampled_from(["next_message", "next_message", "next_plain", "next_piece", "next_control"]),
+    min_size=1,
+    max_size=4,
 )
 
 
@@ -103,6 +105,30 @@ def frames_of(modules: dict[str, ModuleType], parts: list[bytes], *, masked: boo
     return steps
 
 
+def plain_messages_of(
+    modules: dict[str, ModuleType], parts: list[bytes], limit: int, *, masked: bool, rsv1_allowed: bool
+) -> list[Step]:
+    """All that a parser does with the parts, whole messages first; each is taken back once."""
+    parser = modules["parser"].Parser(masked=masked, rsv1_allowed=rsv1_allowed)
+    steps: list[Step] = []
+    for part in parts:
+        parser.feed(part)
+        try:
+            while True:
+                steps.append(("plain", parser.has_plain()))
+                if (payload := parser.next_plain(limit)) is not None:
+                    parser.take_back()
+                    steps.append((payload, parser.next_plain(limit), parser.plain_opcode()))
+                elif (frame := parser.next_frame()) is not None:
+                    steps.append(("frame", *seen(frame)))
+                else:
+                    break
+        except Exception as error:
+            return [*steps, seen_error(error)]
+        steps.append(("more", parser.mid_frame))
+    return steps
+
+
 def messages_of(modules: dict[str, ModuleType], parts: list[bytes], pulls: list[str], **options: Any) -> list[Step]:
     """All that a reader does with the parts, pulled from in these ways in turn."""
     reader = modules["messages"].MessageReader(**options)
@@ -121,12 +147,16 @@ def messages_of(modules: dict[str, ModuleType], parts: list[bytes], pulls: list[
         except Exception as error:
             steps.append(seen_error(error))
         steps.append((reader.unfinished, reader.owed, reader.streaming, reader.arrived, reader.ended, reader.completed))
+        steps.append((reader.set_aside, reader.has_plain()))
     return steps
 
 
 def both_parse(parts: list[bytes], *, masked: bool, rsv1_allowed: bool) -> list[Step]:
     compiled = frames_of(COMPILED, parts, masked=masked, rsv1_allowed=rsv1_allowed)
     assert compiled == frames_of(PURE, parts, masked=masked, rsv1_allowed=rsv1_allowed)
+    options = {"masked": masked, "rsv1_allowed": rsv1_allowed}
+    for limit in (100, 2**63 - 1):
+        assert plain_messages_of(COMPILED, parts, limit, **options) == plain_messages_of(PURE, parts, limit, **options)
     return compiled
 
 
@@ -149,6 +179,15 @@ def test_any_bytes_in_any_parts_are_the_same_frames(
     wire: bytes, sizes: list[int], masked: bool, rsv1_allowed: bool
 ) -> None:
     both_parse(list(arriving(wire, sizes)), masked=masked, rsv1_allowed=rsv1_allowed)
+
+
+@given(wires, cuts, st.sampled_from([0, 100, 2**31, 2**63 - 1]), st.booleans(), st.booleans())
+def test_any_bytes_in_any_parts_are_the_same_plain_messages(
+    wire: bytes, sizes: list[int], limit: int, masked: bool, rsv1_allowed: bool
+) -> None:
+    options = {"masked": masked, "rsv1_allowed": rsv1_allowed}
+    parts = list(arriving(wire, sizes))
+    assert plain_messages_of(COMPILED, parts, limit, **options) == plain_messages_of(PURE, parts, limit, **options)
 
 
 @given(wires, cuts, pulls, st.booleans(), st.sampled_from([None, 0, 100, 70000]), st.sampled_from([None, 1, 3]))

@@ -619,3 +619,130 @@ def test_streaming() -> None:
     reader.feed(encode_frame(CONTINUATION, b"b"))
     assert drain(reader.next_piece)[-1][1]
     assert not reader.streaming
+
+
+# The common case: next_plain().
+
+
+def plain_first(reader: MessageReader) -> Callable[[], str | bytes | Piece | Frame | None]:
+    """As a connection pulls: next_plain(), and what that leaves from next_message()."""
+
+    def pull() -> str | bytes | Piece | Frame | None:
+        message = reader.next_plain()
+        return reader.next_message() if message is None else message
+
+    return pull
+
+
+@every_vector
+@pytest.mark.parametrize("behind", [b"", b"\x89", b"\x82\x7e\x01"])
+def test_plain_messages_first_whole(wire: bytes, items: list[Item], behind: bytes) -> None:
+    reader = client_reader(wire, behind)
+    assert drain(plain_first(reader)) == items
+    assert reader.unfinished is (behind != b"" and not reader.ended)
+    assert reader.completed == sum(not isinstance(item, tuple) for item in items)
+
+
+@every_vector
+def test_plain_messages_first_byte_by_byte(wire: bytes, items: list[Item]) -> None:
+    reader = client_reader()
+    found: list[Item] = []
+    for index in range(len(wire)):
+        reader.feed(wire[index : index + 1])
+        found += drain(plain_first(reader))
+    assert found == items
+    assert reader.completed == sum(not isinstance(item, tuple) for item in items)
+
+
+def test_next_plain_returns_what_is_whole_and_leaves_all_else() -> None:
+    reader = client_reader(frame(TEXT, b"one"), frame(BINARY, b"two"), start(TEXT, b"th"), final(b"ree"), frame(TEXT))
+    assert reader.next_plain() == "one"
+    assert reader.has_plain()
+    assert reader.next_plain() == b"two"
+    assert not reader.has_plain()
+    assert reader.completed == 2
+    assert reader.next_plain() is None
+    assert reader.next_message() == "three"
+    assert reader.has_plain()
+    assert reader.next_plain() == ""
+    assert reader.next_plain() is None
+    assert reader.completed == reader.arrived == 4
+
+
+def test_next_plain_leaves_control_frames() -> None:
+    reader = client_reader(frame(PING, b"x"), frame(TEXT, b"one"), frame(CLOSE))
+    assert reader.next_plain() is None
+    assert plain(reader.next_message() or "") == (PING, b"x")
+    assert reader.next_plain() == "one"
+    assert reader.next_plain() is None
+    assert not reader.ended
+    assert plain(reader.next_message() or "") == (CLOSE, b"")
+    assert reader.ended
+    reader.feed(frame(TEXT, b"late"))
+    assert reader.next_plain() is None
+
+
+def test_next_plain_leaves_what_is_not_utf_8() -> None:
+    reader = client_reader(frame(TEXT, b"one"), frame(TEXT, b"a\xff"), frame(TEXT, b"late"))
+    assert reader.next_plain() == "one"
+    assert reader.next_plain() is None
+    assert reader.next_plain() is None
+    assert reader.completed == 1
+    expect(ProtocolError, 1007, "UTF-8", reader.next_message)
+    assert reader.next_plain() is None
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_next_plain_leaves_what_is_too_big(opcode: int) -> None:
+    reader = client_reader(frame(opcode, b"x" * 1000), frame(opcode, b"x" * 1001), size=1000)
+    assert reader.next_plain() == ("x" * 1000 if opcode == TEXT else b"x" * 1000)
+    assert reader.next_plain() is None
+    expect(MessageTooBig, 1009, "1001", reader.next_message)
+
+
+def test_next_plain_with_the_largest_limits() -> None:
+    for size in (2**63 - 1, 2**63, 2**100):
+        assert client_reader(frame(BINARY, bytes(70000)), size=size).next_plain() == bytes(70000)
+    reader = client_reader(frame(BINARY), frame(BINARY, b"1"), size=0)
+    assert reader.next_plain() == b""
+    assert reader.next_plain() is None
+
+
+def test_next_plain_leaves_what_is_compressed() -> None:
+    reader = deflating_reader(frame(TEXT, b"plain"), frame(TEXT, HELLO, rsv1=True), frame(TEXT, b"plain"))
+    assert reader.next_plain() == "plain"
+    assert reader.next_plain() is None
+    assert reader.next_message() == "Hello"
+    assert reader.next_plain() == "plain"
+
+
+def test_next_plain_leaves_what_is_within_a_message() -> None:
+    # RFC 6455, 5.4: the fragments of one message MUST NOT be interleaved with those of another.
+    reader = client_reader(start(TEXT, b"one"))
+    assert reader.next_plain() is None
+    assert reader.next_message() is None
+    reader.feed(frame(TEXT, b"two"))
+    assert reader.next_plain() is None
+    expect(ProtocolError, 1002, "within a fragmented message", reader.next_message)
+
+
+def test_next_plain_leaves_what_is_read_in_pieces() -> None:
+    reader = client_reader(start(TEXT, b"one"), final(b"two"), frame(TEXT, b"three"))
+    assert reader.next_piece() == Piece("one", False)
+    assert reader.next_plain() is None
+    assert reader.next_piece() == Piece("two", False)
+    assert reader.next_plain() is None
+    assert reader.next_piece() == Piece("", True)
+    assert reader.next_plain() == "three"
+
+
+def test_what_is_set_aside_comes_first() -> None:
+    reader = client_reader(frame(TEXT, b"one"), frame(PING), frame(TEXT, b"two"))
+    assert not reader.set_aside
+    assert plain(reader.next_control() or "") == (PING, b"")
+    assert reader.set_aside
+    assert reader.next_plain() is None
+    assert reader.next_message() == "one"
+    assert not reader.set_aside
+    assert reader.next_plain() == "two"
+    assert reader.completed == reader.arrived == 2

@@ -338,3 +338,178 @@ def test_a_frame_shows_itself_in_a_few_words() -> None:
     parser.feed(bytes.fromhex("017e0100") + bytes(10))
     assert repr(parser.next_frame()) == "<Frame text fin=0 rsv1=0 10 of 256 bytes>"
     assert repr(Frame(PONG, True, False, 0, b"")) == "<Frame pong fin=1 rsv1=0 0 of 0 bytes>"
+
+
+# Whole messages in one go: next_plain().
+
+
+def is_plain(frame: Whole) -> bool:
+    return frame.opcode in (TEXT, BINARY) and frame.fin and not frame.rsv1
+
+
+PLAIN = [frame for frame in FRAMES if is_plain(frame)]
+NOT_PLAIN = [frame for frame in FRAMES if not is_plain(frame)]
+NO_LIMIT = 2**63 - 1
+both_roles = pytest.mark.parametrize("masked", [False, True])
+
+
+def frames_left(parser: Parser) -> list[Whole]:
+    """What next_frame() gives, pieces put together."""
+    assembler = Assembler(masked=False)
+    assembler.parser = parser
+    assembler.feed(b"")
+    return assembler.frames
+
+
+def plain(parser: Parser) -> Whole | None:
+    """What next_plain() gives."""
+    payload = parser.next_plain(NO_LIMIT)
+    return None if payload is None else Whole(parser.plain_opcode(), payload)
+
+
+@every_vector
+def test_plain_messages_that_arrive_whole(masked: bool, wire: bytes, frames: list[Whole]) -> None:
+    parser = Parser(masked=masked, rsv1_allowed=True)
+    parser.feed(wire)
+    if is_plain(frames[0]):
+        assert parser.has_plain()
+        assert plain(parser) == frames[0]
+        assert not parser.mid_frame
+        frames = frames[1:]
+    assert not parser.has_plain()
+    assert parser.next_plain(NO_LIMIT) is None
+    assert frames_left(parser) == frames
+
+
+@every_vector
+def test_plain_messages_that_arrive_byte_by_byte(masked: bool, wire: bytes, frames: list[Whole]) -> None:
+    # As long as something is missing of it, a frame is left as it is.
+    parser = Parser(masked=masked, rsv1_allowed=True)
+    found = []
+    for part in trickle(wire):
+        assert not parser.has_plain()
+        parser.feed(part)
+        if (message := plain(parser)) is not None:
+            found.append(message)
+    if is_plain(frames[0]):
+        assert found == frames
+        assert not parser.mid_frame
+    else:
+        assert found == []
+        assert frames_left(parser) == frames
+
+
+@both_roles
+@pytest.mark.parametrize("frame", PLAIN)
+def test_plain_messages_with_data_behind_them(masked: bool, frame: Whole) -> None:
+    wire = vector(frame, masked=masked)
+    behind = vector(Whole(BINARY, b"behind"), masked=masked)
+    for end in range(len(behind) + 1):
+        parser = Parser(masked=masked)
+        parser.feed(wire + behind[:end])
+        assert plain(parser) == frame
+        assert parser.has_plain() is (end == len(behind))
+        assert parser.mid_frame is (end > 0)
+        if end < len(behind):
+            assert parser.next_plain(NO_LIMIT) is None
+            parser.feed(behind[end:])
+        assert parser.has_plain()
+        assert plain(parser) == Whole(BINARY, b"behind")
+        assert not parser.has_plain()
+
+
+@both_roles
+@pytest.mark.parametrize("frame", NOT_PLAIN)
+@pytest.mark.parametrize("before", [b"", b"before"])
+def test_what_is_not_plain_is_left_as_it_is(masked: bool, frame: Whole, before: bytes) -> None:
+    parser = Parser(masked=masked, rsv1_allowed=True)
+    first, behind = vector(Whole(TEXT, before), masked=masked), vector(Whole(TEXT, b"behind"), masked=masked)
+    parser.feed(first + vector(frame, masked=masked) + behind)
+    assert plain(parser) == Whole(TEXT, before)
+    assert not parser.has_plain()
+    assert parser.next_plain(NO_LIMIT) is None
+    assert parser.next_plain(NO_LIMIT) is None
+    assert frames_left(parser) == [frame, Whole(TEXT, b"behind")]
+
+
+@every_broken_rule
+def test_a_broken_rule_is_left_to_next_frame(masked: bool, rsv1_allowed: bool, wire: str, message: str) -> None:
+    before = Whole(TEXT, b"before")
+    for behind in (b"", bytes(300)):
+        parser = Parser(masked=masked, rsv1_allowed=rsv1_allowed)
+        parser.feed(vector(before, masked=masked) + bytes.fromhex(wire) + behind)
+        assert plain(parser) == before
+        assert not parser.has_plain()
+        assert parser.next_plain(NO_LIMIT) is None
+        with pytest.raises(ProtocolError, match=message):
+            parser.next_frame()
+
+
+@both_roles
+@pytest.mark.parametrize("frame", [Whole(BINARY, content(125)), Whole(BINARY, content(70000))])
+def test_a_plain_frame_of_which_a_piece_has_been_returned_is_not_plain(masked: bool, frame: Whole) -> None:
+    wire = vector(frame, masked=masked)
+    parser = Parser(masked=masked)
+    parser.feed(wire[:-50])
+    piece = parser.next_frame()
+    assert piece is not None
+    # What follows looks like a frame.
+    parser.feed(wire[-50:] + vector(Whole(TEXT, b"behind"), masked=masked))
+    assert not parser.has_plain()
+    assert parser.next_plain(NO_LIMIT) is None
+    rest = parser.next_frame()
+    assert rest is not None
+    assert piece.payload + rest.payload == frame.payload
+    assert plain(parser) == Whole(TEXT, b"behind")
+
+
+@both_roles
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536])
+def test_a_plain_message_has_a_limit(masked: bool, size: int) -> None:
+    parser = Parser(masked=masked)
+    parser.feed(vector(Whole(BINARY, content(size)), masked=masked))
+    assert parser.next_plain(size - 1) is None
+    assert parser.has_plain()
+    assert parser.next_plain(size) == content(size)
+
+
+@both_roles
+@pytest.mark.parametrize("length", [65536, 2**31, 2**32, 2**32 + 1, 2**55 - 1, 2**56, MAX_LENGTH])
+def test_a_plain_message_that_is_not_all_there_is_long(masked: bool, length: int) -> None:
+    header = bytes((0x82, 0xFF if masked else 0x7F)) + length.to_bytes(8, "big") + (KEY if masked else b"")
+    parser = Parser(masked=masked)
+    parser.feed(header + content(1000))
+    assert not parser.has_plain()
+    assert parser.next_plain(NO_LIMIT) is None
+    piece = parser.next_frame()
+    assert piece is not None
+    assert (piece.length, len(piece.payload), piece.last) == (length, 1000, False)
+
+
+@both_roles
+def test_a_plain_message_can_be_taken_back(masked: bool) -> None:
+    frames = [Whole(TEXT, b"one"), Whole(BINARY, content(300)), Whole(TEXT, b"three")]
+    parser = Parser(masked=masked)
+    parser.feed(b"".join(vector(frame, masked=masked) for frame in frames))
+    assert plain(parser) == frames[0]
+    assert plain(parser) == frames[1]
+    parser.take_back()
+    assert plain(parser) == frames[1]
+    parser.take_back()
+    assert frames_left(parser) == frames[1:]
+
+
+@both_roles
+def test_a_parser_that_has_given_all_back_owns_no_large_buffer(masked: bool) -> None:
+    wire = vector(Whole(BINARY, content(60000)), masked=masked)
+    parser = Parser(masked=masked)
+    tracemalloc.start()
+    try:
+        parser.feed(wire + b"")
+        parser.feed(bytes(bytearray(wire)))
+        for _ in range(2):
+            assert parser.next_plain(NO_LIMIT) is not None
+        assert parser.next_plain(NO_LIMIT) is None
+        assert tracemalloc.get_traced_memory()[0] < 5000
+    finally:
+        tracemalloc.stop()

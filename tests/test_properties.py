@@ -23,6 +23,8 @@ Pull = Callable[[MessageReader], str | bytes | Piece | Frame | None]
 Control = tuple[int, bytes]
 
 PULLS: list[Pull] = [MessageReader.next_message, MessageReader.next_piece, MessageReader.next_control]
+# Returns nothing but what next_message() would return, and None for the rest.
+ALL_PULLS: list[Pull] = [*PULLS, MessageReader.next_plain]
 
 
 class Sent(NamedTuple):
@@ -151,7 +153,7 @@ def test_what_is_sent_is_what_is_received(connection: Connection, pull: Pull) ->
     assert reader.completed == len(connection.messages)
 
 
-@given(connections, st.lists(st.sampled_from(PULLS), min_size=1, max_size=20))
+@given(connections, st.lists(st.sampled_from(ALL_PULLS), min_size=1, max_size=20))
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_the_ways_to_pull_can_be_mixed(connection: Connection, pulls: list[Pull]) -> None:
     """A stream that was begun goes on as one; everything else goes any way at any time."""
@@ -262,6 +264,50 @@ def test_any_bytes_at_all_raise_only_what_is_documented(
             pass
         reader.feed(encode_frame(PING, b""))
         assert [pull(reader) for pull in PULLS] == [None, None, None]
+
+
+def outcomes(parts: Iterable[bytes], reader: MessageReader, pull: Pull) -> list[object]:
+    """All that a program sees of these parts."""
+    seen: list[object] = []
+    for part in parts:
+        reader.feed(part)
+        while True:
+            try:
+                item = pull(reader)
+            except ProtocolError as error:
+                seen.append((type(error), str(error), error.close_code))
+                continue
+            if item is None:
+                break
+            seen.append((item.opcode, item.payload) if isinstance(item, Frame) else item)
+        seen.append((reader.completed, reader.arrived, reader.unfinished, reader.ended, reader.owed))
+    return seen
+
+
+def plain_first(reader: MessageReader) -> str | bytes | Frame | None:
+    message = reader.next_plain()
+    return reader.next_message() if message is None else message
+
+
+@given(garbage, st.booleans(), st.booleans(), st.sampled_from([None, 0, 100, LIMIT]))
+@settings(deadline=None)
+def test_the_common_case_changes_nothing_whatever_arrives(
+    parts: list[bytes], masked: bool, deflate: bool, size: int | None
+) -> None:
+    def reader() -> MessageReader:
+        inflater = Inflater(15, True) if deflate else None
+        return MessageReader(masked=masked, inflater=inflater, max_message_size=size, max_fragments=20)
+
+    assert outcomes(parts, reader(), plain_first) == outcomes(parts, reader(), MessageReader.next_message)
+
+
+@given(connections)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_the_common_case_changes_nothing_of_what_is_sent(connection: Connection) -> None:
+    wire, _ = encode(connection)
+    parts = list(arriving(wire, connection.splits))
+    found = outcomes(parts, reader_for(connection), plain_first)
+    assert found == outcomes(parts, reader_for(connection), MessageReader.next_message)
 
 
 @given(st.data(), st.sampled_from(PULLS))
