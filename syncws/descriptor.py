@@ -93,4 +93,4 @@ class PureDescriptor:
 try:
     from ._descriptor import Descriptor
 except ImportError:
-    Descriptor = PureDescriptor
+    Descriptor = PureDescriptor  # type: ignore[assignment, misc]

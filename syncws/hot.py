@@ -1,15 +1,15 @@
 """The common case of receiving and of sending, in one go: what a connection does all day long.
 
-Here are the bases of the classes whose work it is otherwise: :class:`syncws.turn.Turn`, :class:`syncws.writer.FrameWriter`
-and :class:`syncws.connection.Connection`. Those do the same step by step, with every check, for every case. Whatever is
-not the common case is left to them, with nothing changed. The common case is:
+Here are the bases of the classes whose work it is otherwise: :class:`syncws.turn.Turn`,
+:class:`syncws.writer.FrameWriter` and :class:`syncws.connection.Connection`. Those do the same step by step, with every
+check, for every case. Whatever is not the common case is left to them, with nothing changed. The common case is:
 
 - A message that is one frame, not compressed, is received, and nothing else is to be done: nobody else has or wants the
   turn to read, no limit is passed, nothing waits for room in the socket, nothing is closing.
 - A message that need not be compressed is sent, and nothing else waits to be sent, or is being sent.
 
-While more such messages have arrived than have been received, those that are sent are gathered, to leave in one go: when
-the socket is to be read, when there are 64 KiB of them, in front of whatever else is written, or when the
+While more such messages have arrived than have been received, those that are sent are gathered, to leave in one go:
+when the socket is to be read, when there are 64 KiB of them, in front of whatever else is written, or when the
 :mod:`~syncws.coalescer` comes, a millisecond later.
 
 This module is compiled where that is possible. No signal handler runs in compiled code but where it waits, so what
@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from .runtime import Lock
     from .transport import Transport
 
-__all__ = ["DEFAULT", "LONGEST_STRETCH", "MOMENT", "Default", "Gathered", "HotConnection", "HotTurn", "HotWriter", "Stretch"]
+__all__ = [
+    "DEFAULT",
+    "LONGEST_STRETCH",
+    "MOMENT",
+    "Default",
+    "Gathered",
+    "HotConnection",
+    "HotTurn",
+    "HotWriter",
+    "Stretch",
+]
 
 _monotonic = time.monotonic
 # A wait that is shorter, in seconds, need not be noted: with so many of them, the waits are the least.
@@ -176,8 +186,8 @@ class HotWriter:
 
         :param frame: the frame, if there is one already.
         :param gather: it may leave a little later, together with others.
-        :returns: 1: it has been sent, or gathered; 0: something is in its way, and nothing has been done; -1: it has been
-            begun, and the rest is what waits for room in the socket now.
+        :returns: 1: it has been sent, or gathered; 0: something is in its way, and nothing has been done; -1: it has
+            been begun, and the rest is what waits for room in the socket now.
         :raises OSError: the connection was lost.
         """
         if not self._lock.acquire(False):
@@ -264,8 +274,8 @@ class HotConnection:
     """Receives a message, and sends one, when nothing else is to be done."""
 
     __slots__ = (
-        "_ending", "_gone", "_limited", "_more", "_rates", "_reader", "_received", "_receiving", "_stretch", "_transport",
-        "_turn", "_writer",
+        "_ending", "_gone", "_limited", "_more", "_rates", "_reader", "_received", "_receiving", "_stretch",
+        "_transport", "_turn", "_writer",
     )  # fmt: skip
 
     _ending: object
@@ -382,7 +392,8 @@ class HotConnection:
         if sent == 0:
             return False
         writer = self._writer
-        if sent < 0 or writer._posted or writer._queued:  # those were posted by somebody who has left them to this thread
+        # Those were posted by somebody who has left them to this thread.
+        if sent < 0 or writer._posted or writer._queued:
             self._send_rest(wait)
         return True
 
