@@ -60,6 +60,9 @@ _MOST_GATHERED = 65536
 class Default:
     """The type of the argument that means "as the option says"."""
 
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
 
 DEFAULT: Final = Default()
 
@@ -325,12 +328,15 @@ class HotConnection:
     ) -> None:
         """Send a message: ``str`` as text, bytes-like as binary. Any thread.
 
-        Returns when the operating system has taken the message over; whether it arrives, only an answer tells.
+        Returns when the operating system has taken the message over. While more messages wait to be received, it may
+        return before: then the message leaves together with others, a millisecond later at the most, unless the
+        option ``coalesce`` is off. Whether it arrives, only an answer tells.
 
         With ``wait=False`` it never waits, so that one slow peer holds up nobody: what the system does not take at
         once leaves in the background, in order, up to ``max_backlog`` bytes of it. Past that, ``backlog_policy``
         applies. A signal handler, or a callback of gevent's event loop, may call it so.
 
+        :param data: or a :class:`~syncws.PreparedMessage`, which has been encoded before.
         :param wait: ``False``: queue what cannot leave at once.
         :param timeout: seconds to wait for a peer that does not read; default: the option ``send_timeout``;
             ``None``: for ever.
