@@ -14,12 +14,13 @@ The end
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 from .backlog import Backlog
-from .coalescer import COALESCER
+from .coalescer import COALESCER, Coalescer
 from .ending import Ending
 from .errors import ConcurrencyError, ConnectionClosed, Initiator, ProtocolError
 from .fate import Fate
@@ -109,7 +110,7 @@ class Connection(HotConnection):
         :raises ValueError: a code that must not be sent, a reason that is too long.
         """
         self.begin_close(code, reason)
-        if within(self._inside, self, self._writer, self._turn, self._keeper) or not self._transport.runtime.can_wait():
+        if self._is_inside() or not self._transport.runtime.can_wait():
             return  # in a signal handler: what it has interrupted goes on, and ends the connection
         try:
             if self._take_turn(self._closing_deadline(), lambda: self._gone):
@@ -120,6 +121,12 @@ class Connection(HotConnection):
             if self._turn.take(None, lambda: self._gone):
                 self._give_back()
                 self._turn.release()
+
+    def _is_inside(self) -> bool:
+        """Whether the caller has interrupted what holds the turn to read, or the lock to write."""
+        transport = self._transport
+        objects = (self, self._writer, self._turn, self._keeper, transport, self._rates, COALESCER)
+        return within(self._inside | _codes_of_transport(type(transport)), *objects)
 
     def begin_close(self, code: int = 1000, reason: str = "") -> None:
         """Send the close frame without waiting for anything; ``close()`` or ``receive()`` do the rest. Any thread.
@@ -382,5 +389,9 @@ class Connection(HotConnection):
         self._turn.notify()
 
 
-_READERS = (Connection.close, Connection.abort, Connection._pull, Connection._read_to_the_end)
-Connection._inside = codes_of(FrameWriter, Turn, *_READERS)
+_codes_of_transport = functools.cache(codes_of)
+_READERS = (
+    Connection.close, Connection.abort, Connection._pull, Connection._read_to_the_end, Connection._lost,
+    Connection.receive_now, Connection.send_now,
+)  # fmt: skip
+Connection._inside = codes_of(FrameWriter, Turn, Rates, Coalescer, *_READERS)

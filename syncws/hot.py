@@ -12,15 +12,16 @@ While more such messages have arrived than have been received, those that are se
 when the socket is to be read, when there are 64 KiB of them, in front of whatever else is written, or when the
 :mod:`~syncws.coalescer` comes, a millisecond later.
 
-This module is compiled where that is possible. No signal handler runs in compiled code but where it waits, so what
-:mod:`syncws.reentry` says of the stack holds: where this code waits, it holds nothing but the turn to read, or comes
-back at once. Who may call what is said where these classes are used.
+This module is compiled where that is possible. No signal handler runs in compiled code, but one may in what it calls, with
+the turn or the lock held: :meth:`syncws.connection.Connection.close` knows all of that. Who may call what is said where
+these classes are used.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from os import urandom
 from typing import TYPE_CHECKING, Any, Final
 
 from .prepared import PreparedMessage
@@ -201,7 +202,8 @@ class HotWriter:
             if self.compressor is not None and len(payload) >= self.compressor.threshold:
                 return 0
             if frame is None or self._masked:
-                frame = encode_frame(opcode, payload, True, False, self._new_key() if self._masked else None)
+                # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
+                frame = encode_frame(opcode, payload, True, False, urandom(4) if self._masked else None)
             self.messages += 1
             gathered = self._gathered
             if gather and self._coalescer is not None:
@@ -249,9 +251,6 @@ class HotWriter:
             self._unsent = memoryview(data)[sent:]
             return -1
         return 1
-
-    def _new_key(self) -> bytes:
-        raise NotImplementedError
 
     def _fail(self, error: BaseException, timeout: float | None) -> None:
         raise NotImplementedError

@@ -5,6 +5,9 @@ closes that connection, it must not wait for that lock: what would release it go
 who holds what would come a moment too late, because a signal can arrive between taking a lock and the note. The stack
 knows at once: the frames that have been interrupted are below that of the handler.
 
+Compiled functions are not on the stack. No handler runs in them either, but it may in what they call: so the code that is
+looked for has to include that.
+
 Any thread may call anything here; the cost is a walk along its stack.
 """
 
@@ -19,11 +22,11 @@ __all__ = ["codes_of", "within"]
 
 
 def codes_of(*sources: type | Callable[..., Any]) -> frozenset[CodeType]:
-    """Return the code of functions, and of all methods and properties of classes."""
+    """Return the code of functions, and of all methods and properties of classes, those inherited too."""
     codes = set()
     for source in sources:
-        members = vars(source).values() if isinstance(source, type) else (source,)
-        for member in members:
+        classes = source.__mro__ if isinstance(source, type) else ()
+        for member in [member for each in classes for member in vars(each).values()] or [source]:
             code = getattr(getattr(member, "fget", member), "__code__", None)
             if code is not None:
                 codes.add(code)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
-from importlib.machinery import ExtensionFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from syncws import builds
 from syncws.protocol import mask
 
 SETUP = Path(__file__).resolve().parent.parent / "setup.py"
+MASK_TESTS = Path(__file__).resolve().parent / "test_mask.py"
 
 
 def compiled_modules() -> list[str]:
@@ -76,3 +78,33 @@ import syncws.protocol.mask
     assert ended.returncode == 1
     assert "ImportError" in ended.stderr
     assert "broken.so" in ended.stderr
+
+
+@pytest.mark.parametrize("expected", ["compiled", "pure"])
+def test_the_tests_refuse_another_build(expected: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", str(MASK_TESTS)]
+    environment = {**os.environ, "SYNCWS_EXPECT": expected}
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    if syncws.compiled is (expected == "compiled"):
+        assert ended.returncode == 0, ended.stderr
+    else:
+        assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+        assert f"SYNCWS_EXPECT is {expected!r}, but " in ended.stderr
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_the_tests_refuse_another_build_in_the_current_directory(other: bool, tmp_path: Path) -> None:
+    here = tmp_path / "syncws" / "protocol"
+    here.mkdir(parents=True)
+    if syncws.compiled is not other:
+        (here / f"parser{EXTENSION_SUFFIXES[0]}").touch()
+    # With -c and not with -m, lest this be the package that pytest itself imports.
+    program = "import sys; sys.path.remove(''); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "--collect-only", "-q", "-p", "no:cacheprovider", str(MASK_TESTS)]
+    environment = {**os.environ, "SYNCWS_EXPECT": "compiled" if syncws.compiled else "pure"}
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    if other:
+        assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+        assert f"imports another build, that in {tmp_path / 'syncws'}: SYNCWS_BUILD=" in ended.stderr
+    else:
+        assert ended.returncode == 0, ended.stderr

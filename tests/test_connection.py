@@ -35,7 +35,9 @@ from peers import (
 from syncws.errors import ConcurrencyError, ConnectionClosed, MessageTooBig, ProtocolError
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from syncws.protocol.machine import State
+from syncws.transport import SocketTransport
 from syncws.websocket import WebSocket
+from syncws.writer import FrameWriter
 
 BIG = bytes(range(256)) * 4096
 SLOW = 0.2
@@ -391,18 +393,23 @@ def test_a_signal_handler_closes_as_soon_as_a_receiver_has_the_turn() -> None:
         assert receiving.result() == (1000, "", "local")
 
 
-def test_a_signal_handler_closes_in_the_middle_of_a_system_call_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    with raw_pair(close_timeout=None) as (ws, peer):
-        try_send = ws._transport.try_send
+@pytest.mark.parametrize("options", [{}, {"timeout": DEADLINE}], ids=["common", "other"])
+def test_a_signal_handler_closes_in_the_middle_of_a_system_call_of_send(options: dict[str, float]) -> None:
+    class Interrupted(SocketTransport):
+        """Is where Python runs, as it does with TLS; the first time with a signal handler, which closes."""
 
-        def interrupted(data: bytes) -> int:
-            monkeypatch.undo()
-            sent = try_send(data)
+        def write(self, data: bytes) -> int:
+            del self.try_send
+            sent = self._descriptor.send(data)
             ws.close(4000, "in the middle")
             return sent
 
-        monkeypatch.setattr(ws._transport, "try_send", interrupted)
-        start(ws.send, "whole").result()
+    with raw_pair(close_timeout=None) as (ws, peer):
+        transport: Any = ws._transport
+        transport.__class__ = Interrupted
+        write, Interrupted.try_send = transport.write, transport._descriptor.send
+        transport.try_send = write
+        start(ws.send, "whole", **options).result()
         assert peer.read_frame() == RawFrame(TEXT, b"whole")
         assert peer.read_frame() == RawFrame(CLOSE, close_frame(4000, "in the middle"))
         peer.send_frame(CLOSE, close_frame(4000))
@@ -932,24 +939,19 @@ def test_large_messages_to_a_slow_reader(tls: bool) -> None:
         echo.result()
 
 
-def test_a_lost_race_against_close_is_no_lost_connection() -> None:
-    class ClosesFirst:
-        """A writer to which the close frame comes when send() has looked already whether there is one."""
-
-        def __init__(self, ws: WebSocket) -> None:
-            self.ws, self.writer = ws, ws._writer
-
-        def write(self, *args: Any, **kwargs: Any) -> bool:
-            self.ws.begin_close()
-            return self.writer.write(*args, **kwargs)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.writer, name)
-
+def test_a_lost_race_against_close_is_no_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_pair() as (ws, peer):
-        ws._writer = ClosesFirst(ws)  # type: ignore[assignment]
+        write = FrameWriter.write
+
+        def closes_first(writer: FrameWriter, *args: Any) -> bool:
+            """The close frame comes when send() has looked already whether there is one."""
+            monkeypatch.undo()
+            ws.begin_close()
+            return write(writer, *args)
+
+        monkeypatch.setattr(FrameWriter, "write", closes_first)
         with pytest.raises(ConnectionClosed, match="closed by this side with 1000"):
-            ws.send("late")
+            ws.send("late", timeout=DEADLINE)
         assert ws.state is State.CLOSE_SENT
         peer.send_frame(CLOSE, close_frame())
         peer.sock.shutdown(socket.SHUT_WR)
