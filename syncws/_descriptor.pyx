@@ -8,7 +8,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, ETIMEDOUT, errno
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
@@ -92,7 +92,8 @@ cdef class Descriptor:
             if received < 0:
                 if errno == EAGAIN or errno == EINTR:
                     return None
-                PyErr_SetFromErrno(OSError)
+                # A TimeoutError would be taken for a deadline that has passed.
+                PyErr_SetFromErrno(ConnectionAbortedError if errno == ETIMEDOUT else OSError)
             self.filled = received == size
             if self.filled:
                 self._size = min(MOST, size * 4)
@@ -118,7 +119,8 @@ cdef class Descriptor:
             if sent < 0:
                 if errno == EAGAIN or errno == EINTR:
                     return 0
-                PyErr_SetFromErrno(OSError)
+                # A TimeoutError would be taken for a deadline that has passed.
+                PyErr_SetFromErrno(ConnectionAbortedError if errno == ETIMEDOUT else OSError)
         finally:
             PyBuffer_Release(&view)
         self.sent += sent

@@ -110,7 +110,7 @@ class Connection(HotConnection):
         :raises ValueError: a code that must not be sent, a reason that is too long.
         """
         self.begin_close(code, reason)
-        if self._is_inside() or not self._transport.runtime.can_wait():
+        if within(*self._insides()) or not self._transport.runtime.can_wait():
             return  # in a signal handler: what it has interrupted goes on, and ends the connection
         try:
             if self._take_turn(self._closing_deadline(), lambda: self._gone):
@@ -122,11 +122,10 @@ class Connection(HotConnection):
                 self._give_back()
                 self._turn.release()
 
-    def _is_inside(self) -> bool:
-        """Whether the caller has interrupted what holds the turn to read, or the lock to write."""
-        transport = self._transport
-        objects = (self, self._writer, self._turn, self._keeper, transport, self._rates, COALESCER)
-        return within(self._inside | _codes_of_transport(type(transport)), *objects)
+    def _insides(self) -> tuple[Any, ...]:
+        """Return what holds the turn to read or the lock to write, if it is on the stack: for :func:`within`."""
+        codes = self._inside | _codes_of_transport(type(self._transport))
+        return codes, self, self._writer, self._turn, self._keeper, self._transport, self._rates, COALESCER
 
     def begin_close(self, code: int = 1000, reason: str = "") -> None:
         """Send the close frame without waiting for anything; ``close()`` or ``receive()`` do the rest. Any thread.

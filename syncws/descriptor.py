@@ -69,18 +69,23 @@ class PureDescriptor:
             sent = self._sock.send(data, _DONTWAIT)
         except BlockingIOError:
             return 0
+        except TimeoutError as error:
+            raise _lost(error) from None
         self.sent += sent
         return sent
 
     def _recv(self, flags: int) -> bytes:
         size = self._size
-        if size == _LEAST:
-            data = self._sock.recv(size, flags)
-        else:
-            # recv() cuts off what it has not filled of its block of memory. If that is little, glibc keeps it aside for
-            # a small request to come, and no later read fits into the rest: a flood leaves megabytes of such holes.
-            buffer = bytearray(size)
-            data = bytes(memoryview(buffer)[: self._sock.recv_into(buffer, size, flags)])
+        try:
+            if size == _LEAST:
+                data = self._sock.recv(size, flags)
+            else:
+                # recv() cuts off what it has not filled of its block of memory. If that is little, glibc keeps it aside
+                # for a small request to come, and no later read fits into the rest: a flood leaves megabytes of such holes.
+                buffer = bytearray(size)
+                data = bytes(memoryview(buffer)[: self._sock.recv_into(buffer, size, flags)])
+        except TimeoutError as error:
+            raise _lost(error) from None
         # More next time, or less, by how much of what was asked for has come.
         self.filled = len(data) == size
         if self.filled:
@@ -88,6 +93,11 @@ class PureDescriptor:
         elif len(data) * 16 < size:
             self._size = max(_LEAST, size // 4)
         return data
+
+
+def _lost(error: TimeoutError) -> OSError:
+    # ETIMEDOUT of the operating system means that the peer's machine does not answer, and not that a deadline has passed.
+    return ConnectionAbortedError(error.errno, error.strerror)
 
 
 try:

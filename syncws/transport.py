@@ -211,10 +211,7 @@ class SocketTransport(SocketBase):
     def recv(self, deadline: float | None = None) -> bytes:
         read = self._descriptor.recv if deadline is None else self._descriptor.recv_now
         while True:
-            try:
-                data = read()
-            except TimeoutError as error:
-                raise lost(error) from None
+            data = read()
             if data is not None:
                 return data
             if deadline is not None:

@@ -87,10 +87,7 @@ class _GreenletBase(SocketBase):
         in_time = True
         while True:
             tried = self.stretch.count < LONGEST_STRETCH
-            try:
-                data = self._read_now()
-            except TimeoutError as error:
-                raise lost(error) from None
+            data = self._read_now()
             if data is not None:
                 return data
             if tried and (not in_time or deadline == NOW):
@@ -223,6 +220,8 @@ class GreenletTLSTransport(_GreenletBase):
         except ssl.SSLWantWriteError:
             self._wanted_to_read = WRITE
             return None
+        except TimeoutError as error:
+            raise lost(error) from None
         self.stretch.count += len(data) >> SIZE_OF_A_WRITE
         self._adapt(len(data))
         return data

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from peers import DEADLINE, Kind, eventually, open_descriptors, reset, sockets, start, threads_only, tls_transports
 
+from syncws.descriptor import PureDescriptor
 from syncws.transport import RECV_SIZE, SocketTransport, TLSTransport, Transport, remaining, transport_for
 
 Ends = tuple[Transport, Transport]
@@ -336,7 +337,9 @@ def test_a_reset_is_an_error_after_what_arrived_before(kind: str) -> None:
 
 
 @threads_only
-def test_the_kernel_giving_up_a_peer_is_not_a_deadline() -> None:
+def test_the_kernel_giving_up_a_peer_is_not_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncws.transport.Descriptor", PureDescriptor)
+
     class GivenUp(socket.socket):
         def recv(self, *_: Any) -> bytes:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

@@ -30,6 +30,7 @@ import trustme
 from gevent.event import Event
 from peers import DEADLINE, open_descriptors, reset, sockets
 
+from syncws.descriptor import PureDescriptor
 from syncws.runtime_gevent import GREENLETS
 from syncws.transport import RECV_SIZE, SocketTransport, transport_for
 from syncws.transport_gevent import GreenletTLSTransport, GreenletTransport, _after_fork, transport_for_greenlets
@@ -409,7 +410,9 @@ def test_a_reset_is_an_error_after_what_arrived_before() -> None:
     two.close()
 
 
-def test_the_kernel_giving_up_a_peer_is_not_a_deadline() -> None:
+def test_the_kernel_giving_up_a_peer_is_not_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncws.transport_gevent.Descriptor", PureDescriptor)
+
     class GivenUp(socket.socket):
         def recv(self, *_: Any) -> bytes:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
@@ -689,7 +692,7 @@ def test_sends_of_the_event_loop_do_not_hide_what_openssl_has(ends: Ends) -> Non
     one, two = ends
     two.send_all(b"x" * 10000)
     received = len(one.recv(late()))
-    one._in_a_row += 1000  # as by messages sent in the event loop, which cannot make way for others
+    one.stretch.count += 1000  # as by messages sent in the event loop, which cannot make way for others
     while received < 10000:
         received += len(one.recv(late()))
 
