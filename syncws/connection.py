@@ -52,6 +52,9 @@ _GRACE = 1.0
 class Connection(HotConnection):
     """An open connection, without the verbs for messages."""
 
+    _ending: Ending | None  # both close frames are there, or the peer broke a rule
+    _turn: Turn
+    _writer: FrameWriter
     _inside: frozenset[Any]  # the code in which a thread may have the turn to read, or the lock to write or of _keeper
     _keeper: Any = None
 
@@ -86,7 +89,7 @@ class Connection(HotConnection):
         self._stretch = transport.stretch
         self._rates = Rates(options.max_messages_per_second, options.max_control_frames_per_second)
         self._close_deadline: float | None = None
-        self._ending: Ending | None = None  # both close frames are there, or the peer broke a rule
+        self._ending = None
         self._aborted = False  # what has arrived is not wanted any more
         self._gone = False  # the socket has been given back
 

@@ -103,4 +103,4 @@ def _lost(error: TimeoutError) -> OSError:
 try:
     from ._descriptor import Descriptor
 except ImportError:
-    Descriptor = PureDescriptor
+    Descriptor = PureDescriptor  # type: ignore[assignment, misc]

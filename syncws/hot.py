@@ -1,15 +1,15 @@
 """The common case of receiving and of sending, in one go: what a connection does all day long.
 
-Here are the bases of the classes whose work it is otherwise: :class:`syncws.turn.Turn`, :class:`syncws.writer.FrameWriter`
-and :class:`syncws.connection.Connection`. Those do the same step by step, with every check, for every case. Whatever is
-not the common case is left to them, with nothing changed. The common case is:
+Here are the bases of the classes whose work it is otherwise: :class:`syncws.turn.Turn`,
+:class:`syncws.writer.FrameWriter` and :class:`syncws.connection.Connection`. Those do the same step by step, with every
+check, for every case. Whatever is not the common case is left to them, with nothing changed. The common case is:
 
 - A message that is one frame, not compressed, is received, and nothing else is to be done: nobody else has or wants the
   turn to read, no limit is passed, nothing waits for room in the socket, nothing is closing.
 - A message that need not be compressed is sent, and nothing else waits to be sent, or is being sent.
 
-While more such messages have arrived than have been received, those that are sent are gathered, to leave in one go: when
-the socket is to be read, when there are 64 KiB of them, in front of whatever else is written, or when the
+While more such messages have arrived than have been received, those that are sent are gathered, to leave in one go:
+when the socket is to be read, when there are 64 KiB of them, in front of whatever else is written, or when the
 :mod:`~syncws.coalescer` comes, a millisecond later.
 
 This module is compiled where that is possible. No signal handler runs in compiled code, but one may in what it calls, with
@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from .runtime import Lock
     from .transport import Transport
 
-__all__ = ["DEFAULT", "LONGEST_STRETCH", "MOMENT", "Default", "Gathered", "HotConnection", "HotTurn", "HotWriter", "Stretch"]
+__all__ = [
+    "DEFAULT",
+    "LONGEST_STRETCH",
+    "MOMENT",
+    "Default",
+    "Gathered",
+    "HotConnection",
+    "HotTurn",
+    "HotWriter",
+    "Stretch",
+]
 
 _monotonic = time.monotonic
 # A wait that is shorter, in seconds, need not be noted: with so many of them, the waits are the least.
@@ -50,6 +60,9 @@ _MOST_GATHERED = 65536
 
 class Default:
     """The type of the argument that means "as the option says"."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
 
 
 DEFAULT: Final = Default()
@@ -177,8 +190,8 @@ class HotWriter:
 
         :param frame: the frame, if there is one already.
         :param gather: it may leave a little later, together with others.
-        :returns: 1: it has been sent, or gathered; 0: something is in its way, and nothing has been done; -1: it has been
-            begun, and the rest is what waits for room in the socket now.
+        :returns: 1: it has been sent, or gathered; 0: something is in its way, and nothing has been done; -1: it has
+            been begun, and the rest is what waits for room in the socket now.
         :raises OSError: the connection was lost.
         """
         if not self._lock.acquire(False):
@@ -263,8 +276,8 @@ class HotConnection:
     """Receives a message, and sends one, when nothing else is to be done."""
 
     __slots__ = (
-        "_ending", "_gone", "_limited", "_more", "_rates", "_reader", "_received", "_receiving", "_stretch", "_transport",
-        "_turn", "_writer",
+        "_ending", "_gone", "_limited", "_more", "_rates", "_reader", "_received", "_receiving", "_stretch",
+        "_transport", "_turn", "_writer",
     )  # fmt: skip
 
     _ending: object
@@ -314,12 +327,15 @@ class HotConnection:
     ) -> None:
         """Send a message: ``str`` as text, bytes-like as binary. Any thread.
 
-        Returns when the operating system has taken the message over; whether it arrives, only an answer tells.
+        Returns when the operating system has taken the message over. While more messages wait to be received, it may
+        return before: then the message leaves together with others, a millisecond later at the most, unless the
+        option ``coalesce`` is off. Whether it arrives, only an answer tells.
 
         With ``wait=False`` it never waits, so that one slow peer holds up nobody: what the system does not take at
         once leaves in the background, in order, up to ``max_backlog`` bytes of it. Past that, ``backlog_policy``
         applies. A signal handler, or a callback of gevent's event loop, may call it so.
 
+        :param data: or a :class:`~syncws.PreparedMessage`, which has been encoded before.
         :param wait: ``False``: queue what cannot leave at once.
         :param timeout: seconds to wait for a peer that does not read; default: the option ``send_timeout``;
             ``None``: for ever.
@@ -381,7 +397,8 @@ class HotConnection:
         if sent == 0:
             return False
         writer = self._writer
-        if sent < 0 or writer._posted or writer._queued:  # those were posted by somebody who has left them to this thread
+        # Those were posted by somebody who has left them to this thread.
+        if sent < 0 or writer._posted or writer._queued:
             self._send_rest(wait)
         return True
 

@@ -156,7 +156,7 @@ class WebSocket(Attended):
         """Return an iterator over the pieces of the next message, for what does not fit in memory.
 
         There is at least one piece; all of them are ``str`` for text, ``bytes`` for binary. ``max_message_size``
-        does not apply; a piece has at most 64 KiB, except that what a ``receive()`` that timed out has gathered is
+        does not apply; a piece has at most 128 KiB, except that what a ``receive()`` that timed out has gathered is
         one. If the loop is left early, the next ``receive()`` skips the rest of the message.
 
         :param timeout: seconds to wait for each piece; ``None``: for ever.

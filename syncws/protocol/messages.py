@@ -62,8 +62,8 @@ class MessageReader:
 
     __slots__ = (
         "_batch", "_compressed", "_decoder", "_fragments", "_inflated_size", "_inflater", "_kept", "_kept_size",
-        "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_plain_limit", "_set_aside", "_streaming",
-        "_wire_size", "completed", "ended",
+        "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_plain_limit", "_set_aside",
+        "_streaming", "_wire_size", "completed", "ended",
     )  # fmt: skip
 
     def __init__(
