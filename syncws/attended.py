@@ -45,7 +45,7 @@ class Attended(Connection):
 
     # Not in the dictionary of the instance: with more than 30 names in it, CPython finds each of them more slowly.
     __slots__ = (
-        "_callbacks", "_callbacks_lock", "_care", "_dropped", "_ended", "_keepalive", "_keeper", "_opened", "_quiet",
+        "_callbacks", "_care", "_dropped", "_ended", "_keepalive", "_keeper", "_opened", "_quiet",
         "_rest", "_sent_before",
     )  # fmt: skip
 
@@ -57,7 +57,6 @@ class Attended(Connection):
         self._sent_before = transport.sent  # in the opening handshake
         self._rest = Rest(options.message_timeout)
         self._callbacks: list[Callable[[], object]] = []
-        self._callbacks_lock = transport.runtime.rlock()
         self._opened = time.monotonic()
         self._ended: float | None = None
         self._quiet = (-1, self._opened)  # how many messages there were, and since when
@@ -194,7 +193,7 @@ class Attended(Connection):
     def _give_back(self) -> None:
         self._keeper.forget(self._care)
         super()._give_back()
-        with self._callbacks_lock:
+        with self._lock:
             callbacks, self._callbacks = self._callbacks, []
         if self._ended is None:
             self._ended = time.monotonic()
@@ -214,7 +213,7 @@ class Attended(Connection):
         What it raises is logged. ``ws.close_code`` and ``ws.close_reason`` say how it ended. It must not receive: the
         thread that has called it may be the one that reads. Any thread.
         """
-        with self._callbacks_lock:
+        with self._lock:
             if not self._gone:
                 self._callbacks.append(callback)
                 return

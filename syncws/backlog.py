@@ -32,6 +32,7 @@ class Backlog:
     """A queue of messages.
 
     :param runtime: of those who call.
+    :param lock: that its owner may take again, and that nobody holds for long; default: one of its own.
     :param limit: bytes of payload; ``None``: no limit, not on the number of messages either.
     :param drops: make room for a new message by dropping the oldest.
     :ivar items: the messages: opcode, payload, and the bytes of all payloads up to and with this one. Only to be read.
@@ -40,8 +41,10 @@ class Backlog:
 
     __slots__ = ("_accepted", "_closed", "_drops", "_limit", "_lock", "items")
 
-    def __init__(self, runtime: Runtime = THREADS, limit: int | None = None, *, drops: bool = False) -> None:
-        self._lock = runtime.rlock()
+    def __init__(
+        self, runtime: Runtime = THREADS, limit: int | None = None, *, drops: bool = False, lock: Any = None
+    ) -> None:
+        self._lock = runtime.rlock() if lock is None else lock
         self._limit = limit
         self._drops = drops
         self._accepted = 0  # bytes, since the beginning

@@ -63,7 +63,9 @@ class Connection(HotConnection):
         self._options = options
         self._transport = transport
         self._reader = reader
-        self._fate = Fate(transport.runtime)
+        # Guards what several parts of the connection note in a moment each.
+        self._lock = lock = transport.runtime.rlock()
+        self._fate = Fate(transport.runtime, lock)
         self._writer = FrameWriter(
             transport,
             masked=role == "client",
@@ -71,15 +73,17 @@ class Connection(HotConnection):
             on_cut_off=self._drop,
             on_unsent=lambda: self._wake(),
             coalescer=COALESCER if options.coalesce and transport.coalesces else None,
-            backlog=Backlog(transport.runtime, options.max_backlog, drops=options.backlog_policy == "drop-oldest"),
+            backlog=Backlog(
+                transport.runtime, options.max_backlog, drops=options.backlog_policy == "drop-oldest", lock=lock
+            ),
         )
         self._hasten: Callable[[float], None] = lambda due: None  # have the keeper look at it at the latest then
         self._wake: Callable[[], None] = lambda: None  # have it attend at once
         self._received = 0  # bytes
-        self._turn = Turn(transport.runtime)
+        self._turn = Turn(transport.runtime, lock)
         self._receiving = False  # the turn is taken by receive() or receive_stream()
         self._kept = False  # it is taken by the keeper
-        self._pings = Pings(self._turn, transport.runtime)
+        self._pings = Pings(self._turn, transport.runtime, lock)
         self._patience = Patience(options.message_timeout)
         self._limited = options.max_messages_per_second is not None
         self._more = False
