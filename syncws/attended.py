@@ -66,17 +66,21 @@ class Attended(Connection):
             transport=transport,
             writer=self._writer,
             pings=self._pings,
-            activity=lambda: self._received,
-            held_up=lambda: self._reader.looked_ahead,
+            watched=self,
         )
         if options.ping_interval is not None and options.ping_timeout is not None:
             limit_unanswered(transport.sock, options.ping_interval + options.ping_timeout)
         self._keeper = keeper_of(transport.runtime)
         self._care = Care(self, self._turn, self._keeper)
-        self._hasten, self._wake = self._care.hasten, self._care.wake
         self._keeper.add(self._care)
 
     # For the keeper.
+
+    def _hasten(self, due: float) -> None:
+        self._care.hasten(due)
+
+    def _wake(self) -> None:
+        self._care.wake()
 
     def fileno(self) -> int:
         """The descriptor of the socket."""
@@ -86,6 +90,11 @@ class Attended(Connection):
     def activity(self) -> int:
         """How many bytes have been received."""
         return self._received
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nobody reads, because so much has been read already."""
+        return self._reader.looked_ahead
 
     def attend(self) -> int:
         """Read ahead, serve control frames, write what waits, and go on with the end, all without waiting."""

@@ -71,14 +71,12 @@ class Connection(HotConnection):
             masked=role == "client",
             on_close_sent=self._fate.close_sent,
             on_cut_off=self._drop,
-            on_unsent=lambda: self._wake(),
+            on_unsent=self._wake,
             coalescer=COALESCER if options.coalesce and transport.coalesces else None,
             backlog=Backlog(
                 transport.runtime, options.max_backlog, drops=options.backlog_policy == "drop-oldest", lock=lock
             ),
         )
-        self._hasten: Callable[[float], None] = lambda due: None  # have the keeper look at it at the latest then
-        self._wake: Callable[[], None] = lambda: None  # have it attend at once
         self._received = 0  # bytes
         self._turn = Turn(transport.runtime, lock)
         self._receiving = False  # the turn is taken by receive() or receive_stream()
@@ -93,6 +91,12 @@ class Connection(HotConnection):
         self._ending: Ending | None = None  # both close frames are there, or the peer broke a rule
         self._aborted = False  # what has arrived is not wanted any more
         self._gone = False  # the socket has been given back
+
+    def _hasten(self, due: float) -> None:
+        """Have the keeper look at it at the latest at ``due``."""
+
+    def _wake(self) -> None:
+        """Have the keeper attend to it at once."""
 
     # Closing.
 
