@@ -43,7 +43,6 @@ _GOING_AWAY = 1001
 class Attended(Connection):
     """A connection with pings and a keeper; the base of :class:`syncws.websocket.WebSocket`."""
 
-    # Not in the dictionary of the instance: with more than 30 names in it, CPython finds each of them more slowly.
     __slots__ = (
         "_callbacks", "_care", "_dropped", "_ended", "_keepalive", "_keeper", "_opened", "_quiet",
         "_rest", "_sent_before",

@@ -52,6 +52,11 @@ _GRACE = 1.0
 class Connection(HotConnection):
     """An open connection, without the verbs for messages."""
 
+    __slots__ = (
+        "__weakref__", "_aborted", "_close_deadline", "_fate", "_kept", "_lock", "_options", "_patience", "_pings",
+        "_role", "remote_address",
+    )  # fmt: skip
+
     _inside: frozenset[Any]  # the code in which a thread may have the turn to read, or the lock to write or of _keeper
     _keeper: Any = None
 
