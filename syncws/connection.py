@@ -52,6 +52,11 @@ _GRACE = 1.0
 class Connection(HotConnection):
     """An open connection, without the verbs for messages."""
 
+    __slots__ = (
+        "__weakref__", "_aborted", "_close_deadline", "_fate", "_kept", "_lock", "_options", "_patience", "_pings",
+        "_role", "remote_address",
+    )  # fmt: skip
+
     _ending: Ending | None  # both close frames are there, or the peer broke a rule
     _turn: Turn
     _writer: FrameWriter
@@ -66,23 +71,25 @@ class Connection(HotConnection):
         self._options = options
         self._transport = transport
         self._reader = reader
-        self._fate = Fate(transport.runtime)
+        # Guards what several parts of the connection note in a moment each.
+        self._lock = lock = transport.runtime.rlock()
+        self._fate = Fate(transport.runtime, lock)
         self._writer = FrameWriter(
             transport,
             masked=role == "client",
             on_close_sent=self._fate.close_sent,
             on_cut_off=self._drop,
-            on_unsent=lambda: self._wake(),
+            on_unsent=self._wake,
             coalescer=COALESCER if options.coalesce and transport.coalesces else None,
-            backlog=Backlog(transport.runtime, options.max_backlog, drops=options.backlog_policy == "drop-oldest"),
+            backlog=Backlog(
+                transport.runtime, options.max_backlog, drops=options.backlog_policy == "drop-oldest", lock=lock
+            ),
         )
-        self._hasten: Callable[[float], None] = lambda due: None  # have the keeper look at it at the latest then
-        self._wake: Callable[[], None] = lambda: None  # have it attend at once
         self._received = 0  # bytes
-        self._turn = Turn(transport.runtime)
+        self._turn = Turn(transport.runtime, lock)
         self._receiving = False  # the turn is taken by receive() or receive_stream()
         self._kept = False  # it is taken by the keeper
-        self._pings = Pings(self._turn, transport.runtime)
+        self._pings = Pings(self._turn, transport.runtime, lock)
         self._patience = Patience(options.message_timeout)
         self._limited = options.max_messages_per_second is not None
         self._more = False
@@ -92,6 +99,12 @@ class Connection(HotConnection):
         self._ending = None
         self._aborted = False  # what has arrived is not wanted any more
         self._gone = False  # the socket has been given back
+
+    def _hasten(self, due: float) -> None:
+        """Have the keeper look at it at the latest at ``due``."""
+
+    def _wake(self) -> None:
+        """Have the keeper attend to it at once."""
 
     # Closing.
 

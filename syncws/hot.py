@@ -29,7 +29,7 @@ from .protocol.codes import BINARY, TEXT
 from .protocol.frames import encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .coalescer import Coalescer
     from .protocol.messages import MessageReader
@@ -178,7 +178,7 @@ class HotWriter:
     _masked: bool
     _midway: bool
     _posted: dict[tuple[int, bytes], bytes]
-    _queued: deque[tuple[int, bytes, int]]
+    _queued: Sequence[tuple[int, bytes, int]]
     _transport: Transport
     _unsent: bytes | memoryview
     compressor: Any

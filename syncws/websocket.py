@@ -59,6 +59,11 @@ class WebSocket(Attended):
     :ivar remote_address: the peer's address, as :meth:`socket.socket.getpeername` gives it.
     """
 
+    __slots__ = (
+        "__dict__",  # for what programs note in it
+        "_fragmenting", "_leftover", "_sending", "extensions", "logged_address", "request", "subprotocol",
+    )  # fmt: skip
+
     def __init__(
         self,
         transport: Transport,

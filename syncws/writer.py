@@ -156,6 +156,8 @@ class FrameWriter(HotWriter):
         """
         if not self._backlog.has_room(len(payload), len(self._unsent)):
             self.flush_due()  # there may be room in the socket by now
+        # Before there is anything in it: whoever writes looks here.
+        self._queued = self._backlog.prepare()
         if not self._backlog.put(opcode, payload, len(self._unsent)):
             return False
         self.flush_due()

@@ -34,6 +34,9 @@ from .utf8 import Utf8Decoder, decode
 
 __all__ = ["LOOK_AHEAD", "MessageReader", "Piece"]
 
+# Connections are many and mostly idle: they share this one, and make what they need for some messages only then.
+_NOTHING: Iterator[Any] = iter(())
+
 # How many bytes of data frames next_control() sets aside before it stops: backpressure reaches the peer then.
 LOOK_AHEAD = 256 * 1024
 # What a frame that was set aside costs besides its payload, roughly, in bytes.
@@ -82,7 +85,7 @@ class MessageReader:
         self.ended = False
         self.completed = 0  # data messages that have come to their end
         # Frames that next_control() has set aside.
-        self._kept: deque[Frame] = deque()
+        self._kept: deque[Frame] | None = None
         self._kept_size = 0
         self._set_aside = 0  # how many messages had arrived with the last of those frames that ends one
         # The message that is on its way; _opcode is CONTINUATION while there is none.
@@ -97,7 +100,7 @@ class MessageReader:
         self._batch: list[Any] = []
         # A piece of the message has been handed out, so the rest goes the same way; pieces of the current frame.
         self._streaming = False
-        self._pieces: Iterator[Piece] = iter(())
+        self._pieces: Iterator[Piece] = _NOTHING
 
     @property
     def unfinished(self) -> bool:
@@ -142,9 +145,9 @@ class MessageReader:
     def _end(self) -> None:
         """Drop everything: an error has been raised, and nothing behind it counts."""
         self.stop()
-        self._kept.clear()
+        self._kept = None
         self._kept_size = 0
-        self._pieces = iter(())
+        self._pieces = _NOTHING
         self._streaming = False
         self._forget_message()
 
@@ -246,6 +249,8 @@ class MessageReader:
                 return self._control(frame)
             if frame.fin and frame.last:
                 self._set_aside = self.arrived + 1
+            if self._kept is None:
+                self._kept = deque()
             self._kept.append(frame)
             self._kept_size += len(frame.payload) + _FRAME_COST
         return None
