@@ -12,9 +12,9 @@ While more such messages have arrived than have been received, those that are se
 when the socket is to be read, when there are 64 KiB of them, in front of whatever else is written, or when the
 :mod:`~syncws.coalescer` comes, a millisecond later.
 
-This module is compiled where that is possible. No signal handler runs in compiled code, but one may in what it calls, with
-the turn or the lock held: :meth:`syncws.connection.Connection.close` knows all of that. Who may call what is said where
-these classes are used.
+This module is compiled where that is possible. No signal handler runs in compiled code, but one may in what it calls,
+with the turn or the lock held: :meth:`syncws.connection.Connection.close` knows all of that. Who may call what is said
+where these classes are used.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ closes that connection, it must not wait for that lock: what would release it go
 who holds what would come a moment too late, because a signal can arrive between taking a lock and the note. The stack
 knows at once: the frames that have been interrupted are below that of the handler.
 
-Compiled functions are not on the stack. No handler runs in them either, but it may in what they call: so the code that is
-looked for has to include that.
+Compiled functions are not on the stack. No handler runs in them either, but it may in what they call: so the code that
+is looked for has to include that.
 
 Any thread may call anything here; the cost is a walk along its stack.
 """
