@@ -17,12 +17,13 @@ clients: set[syncws.WebSocket] = set()
 
 
 def broadcast(text: str | bytes) -> None:
+    message = syncws.PreparedMessage(text)  # encoded once, however many they are
     with lock:
         everybody = list(clients)
     for ws in everybody:
         # One that has gone, or that had to be closed because it reads too slowly: its own handler finds out as well.
         with contextlib.suppress(syncws.ConnectionClosed):
-            ws.send(text, wait=False)
+            ws.send(message, wait=False)
 
 
 def serve(ws: syncws.WebSocket) -> None:

@@ -19,12 +19,13 @@ rooms: dict[str, set[syncws.WebSocket]] = {}
 
 
 def say(room: str, text: str) -> None:
+    message = syncws.PreparedMessage(text)  # encoded once, however many they are
     with lock:
         everybody = list(rooms.get(room, ()))
     for ws in everybody:
         # One that has gone, or that had to be closed because it reads too slowly: its own thread takes it out.
         with contextlib.suppress(syncws.ConnectionClosed):
-            ws.send(text, wait=False)
+            ws.send(message, wait=False)
 
 
 def chat(ws: syncws.WebSocket) -> None:

@@ -30,6 +30,7 @@ def are_strokes(message: bytes) -> bool:
 
 def change(message: str | bytes) -> None:
     """Change the drawing, and show it to everybody, whoever has drawn included."""
+    prepared = syncws.PreparedMessage(message)  # encoded once, however many they are
     with lock:
         if isinstance(message, str):
             drawing.clear()
@@ -38,7 +39,7 @@ def change(message: str | bytes) -> None:
             del drawing[:-MOST]  # the oldest strokes
         for ws in viewers:
             with contextlib.suppress(syncws.ConnectionClosed):  # it has gone; its own thread takes it out
-                ws.send(message, wait=False)
+                ws.send(prepared, wait=False)
 
 
 def draw(ws: syncws.WebSocket) -> None:

@@ -47,10 +47,11 @@ def trade_for_ever(server: syncws.WSGIServer) -> None:
         fund = random.choice(list(prices))
         prices[fund] = round(max(1, prices[fund] * random.gauss(1, 0.002)), 2)
         volumes[fund] += random.randrange(100, 10_000, 100)
-        trade = json.dumps({"fund": fund, "price": prices[fund], "volume": volumes[fund]})
+        trade = {"fund": fund, "price": prices[fund], "volume": volumes[fund]}
+        prepared = syncws.PreparedMessage(json.dumps(trade))  # encoded once, however many listen
         for ws in server.connections:
             with contextlib.suppress(syncws.ConnectionClosed):  # it has gone meanwhile
-                ws.send(trade, wait=False)
+                ws.send(prepared, wait=False)
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

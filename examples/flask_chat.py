@@ -56,11 +56,12 @@ def chat(ws: syncws.WebSocket, room: str) -> None:
         rooms[room].add(ws)
     try:
         for message in ws:
+            prepared = syncws.PreparedMessage(f"{session['name']}: {message!s}")  # encoded once for all
             with lock:
                 everybody = list(rooms[room])
             for other in everybody:
                 with contextlib.suppress(syncws.ConnectionClosed):  # gone, or too slow; its own thread takes it out
-                    other.send(f"{session['name']}: {message!s}", wait=False)
+                    other.send(prepared, wait=False)
     finally:
         with lock:
             rooms[room].discard(ws)

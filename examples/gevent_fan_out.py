@@ -22,10 +22,11 @@ topics: dict[str, set[syncws.WebSocket]] = {}
 
 def publish(topic: str, message: str | bytes) -> int:
     """Send a message to all subscribers of a topic; return how many there are."""
+    prepared = syncws.PreparedMessage(message)  # encoded once, however many they are
     reached = 0
     for ws in list(topics.get(topic, ())):
         with contextlib.suppress(syncws.ConnectionClosed):  # it has gone; its own greenlet takes it out
-            ws.send(message, wait=False)
+            ws.send(prepared, wait=False)
             reached += 1
     return reached
 

@@ -38,15 +38,16 @@ _log = get_logger("syncws.websocket")
 # So many reads for one connection in one go; there are others.
 _READS = 16
 _GOING_AWAY = 1001
+# In seconds: without a message for so long, or twice that, a connection gives back what compression takes.
+_IDLE = 5.0
 
 
 class Attended(Connection):
     """A connection with pings and a keeper; the base of :class:`syncws.websocket.WebSocket`."""
 
-    # Not in the dictionary of the instance: with more than 30 names in it, CPython finds each of them more slowly.
     __slots__ = (
-        "_callbacks", "_callbacks_lock", "_care", "_dropped", "_ended", "_keepalive", "_keeper", "_opened", "_quiet",
-        "_rest", "_sent_before",
+        "_callbacks", "_care", "_dropped", "_ended", "_keepalive", "_keeper", "_opened", "_quiet",
+        "_rest", "_seen", "_sent_before",
     )  # fmt: skip
 
     def __init__(
@@ -57,9 +58,9 @@ class Attended(Connection):
         self._sent_before = transport.sent  # in the opening handshake
         self._rest = Rest(options.message_timeout)
         self._callbacks: list[Callable[[], object]] = []
-        self._callbacks_lock = transport.runtime.rlock()
         self._opened = time.monotonic()
         self._ended: float | None = None
+        self._seen = 0  # how many messages there were when compression was looked at
         self._quiet = (-1, self._opened)  # how many messages there were, and since when
         self._keepalive = Keepalive(
             options.ping_interval,
@@ -67,17 +68,21 @@ class Attended(Connection):
             transport=transport,
             writer=self._writer,
             pings=self._pings,
-            activity=lambda: self._received,
-            held_up=lambda: self._reader.looked_ahead,
+            watched=self,
         )
         if options.ping_interval is not None and options.ping_timeout is not None:
             limit_unanswered(transport.sock, options.ping_interval + options.ping_timeout)
         self._keeper = keeper_of(transport.runtime)
         self._care = Care(self, self._turn, self._keeper)
-        self._hasten, self._wake = self._care.hasten, self._care.wake
         self._keeper.add(self._care)
 
     # For the keeper.
+
+    def _hasten(self, due: float) -> None:
+        self._care.hasten(due)
+
+    def _wake(self) -> None:
+        self._care.wake()
 
     def fileno(self) -> int:
         """The descriptor of the socket."""
@@ -87,6 +92,11 @@ class Attended(Connection):
     def activity(self) -> int:
         """How many bytes have been received."""
         return self._received
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nobody reads, because so much has been read already."""
+        return self._reader.looked_ahead
 
     def attend(self) -> int:
         """Read ahead, serve control frames, write what waits, and go on with the end, all without waiting."""
@@ -133,7 +143,7 @@ class Attended(Connection):
         if due is None:
             self._drop(f"no answer to a ping within {self._options.ping_timeout} s")
             return math.inf
-        return min(due, self._close_when_old(now), self._close_when_idle(now))
+        return min(due, self._close_when_old(now), self._close_when_idle(now), self._release_when_idle(now))
 
     def _close_when_old(self, now: float) -> float:
         if self._options.max_age is None:
@@ -153,6 +163,20 @@ class Attended(Connection):
         elif now >= self._quiet[1] + limit:
             self.begin_close(_GOING_AWAY, f"idle for {limit} s")
         return now + limit / 10
+
+    def _release_when_idle(self, now: float) -> float:
+        """Give back the memory of the compressor, which may begin anew at any time, and of the decompressor."""
+        if self._writer.compressor is None:
+            return math.inf
+        messages = self._reader.arrived + self._writer.messages
+        if messages != self._seen:
+            self._seen = messages
+        else:
+            self._writer.release_compressor()
+            if self._turn.take_now():
+                self._reader.release_inflater()
+                self._turn.release()
+        return now + _IDLE
 
     def _look_ahead_now(self) -> None:
         try:
@@ -194,7 +218,7 @@ class Attended(Connection):
     def _give_back(self) -> None:
         self._keeper.forget(self._care)
         super()._give_back()
-        with self._callbacks_lock:
+        with self._lock:
             callbacks, self._callbacks = self._callbacks, []
         if self._ended is None:
             self._ended = time.monotonic()
@@ -214,7 +238,7 @@ class Attended(Connection):
         What it raises is logged. ``ws.close_code`` and ``ws.close_reason`` say how it ended. It must not receive: the
         thread that has called it may be the one that reads. Any thread.
         """
-        with self._callbacks_lock:
+        with self._lock:
             if not self._gone:
                 self._callbacks.append(callback)
                 return

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from .errors import BacklogFull
 from .runtime import THREADS, Runtime
@@ -23,25 +25,42 @@ POLICIES = ("close", "drop-oldest", "error")
 # So many messages at most, however small: each takes a hundred bytes of memory or two besides its payload.
 MAX_MESSAGES = 16384
 
+_NONE: Sequence[Any] = ()
+
 
 class Backlog:
     """A queue of messages.
 
     :param runtime: of those who call.
+    :param lock: that its owner may take again, and that nobody holds for long; default: one of its own.
     :param limit: bytes of payload; ``None``: no limit, not on the number of messages either.
     :param drops: make room for a new message by dropping the oldest.
     :ivar items: the messages: opcode, payload, and the bytes of all payloads up to and with this one. Only to be read.
+        The same object from the first :meth:`prepare` on; most connections never need a queue.
     """
 
     __slots__ = ("_accepted", "_closed", "_drops", "_limit", "_lock", "items")
 
-    def __init__(self, runtime: Runtime = THREADS, limit: int | None = None, *, drops: bool = False) -> None:
-        self._lock = runtime.rlock()
+    def __init__(
+        self, runtime: Runtime = THREADS, limit: int | None = None, *, drops: bool = False, lock: Any = None
+    ) -> None:
+        self._lock = runtime.rlock() if lock is None else lock
         self._limit = limit
         self._drops = drops
         self._accepted = 0  # bytes, since the beginning
         self._closed = False
-        self.items: deque[tuple[int, bytes, int]] = deque()
+        self.items: deque[tuple[int, bytes, int]] | Sequence[tuple[int, bytes, int]] = _NONE
+
+    def prepare(self) -> deque[tuple[int, bytes, int]]:
+        """Return :attr:`items` as they are from the first message on."""
+        if self.items is _NONE:
+            items: deque[tuple[int, bytes, int]] = deque()
+            with self._lock:
+                # Nothing is called in between, so no signal handler comes in between, either.
+                if self.items is _NONE:
+                    self.items = items
+        assert isinstance(self.items, deque)
+        return self.items
 
     @property
     def size(self) -> int:
@@ -66,26 +85,28 @@ class Backlog:
         :raises BacklogFull: there is no room for it.
         """
         size = len(payload)
+        items = self.prepare()
         with self._lock:
             if self._closed:
                 return False
             fits = self.has_room(size, begun)
             if not fits and self._limit is not None and (size > self._limit or not self._drops):
-                raise BacklogFull(size, self.size + begun, len(self.items), self._limit)
-            while self.items and not fits:
+                raise BacklogFull(size, self.size + begun, len(items), self._limit)
+            while items and not fits:
                 self.take()
                 fits = self.has_room(size, begun)
             self._accepted += size
-            self.items.append((opcode, payload, self._accepted))
-            if self._closed and self.items:  # by a signal handler, a moment ago, when it was empty
-                self.items.clear()
+            items.append((opcode, payload, self._accepted))
+            if self._closed and items:  # by a signal handler, a moment ago, when it was empty
+                items.clear()
                 return False
         return True
 
     def take(self) -> tuple[int, bytes] | None:
         """Remove the oldest message and return its opcode and payload; ``None`` if there is none."""
-        with contextlib.suppress(IndexError):
-            return self.items.popleft()[:2]
+        if isinstance(self.items, deque):
+            with contextlib.suppress(IndexError):
+                return self.items.popleft()[:2]
         return None
 
     def end(self) -> bool:
@@ -101,4 +122,5 @@ class Backlog:
         """Take no more messages, and drop those that wait."""
         with self._lock:
             self._closed = True
-            self.items.clear()
+            if isinstance(self.items, deque):
+                self.items.clear()

@@ -1,8 +1,8 @@
 """Sends what connections have gathered, one millisecond later at the most, whatever their handlers do by then.
 
-Frames are gathered while more messages wait for the same handler (:mod:`syncws.hot`). It may never come back for them: it
-may sleep, compute, or wait for something else. So one thread of the process, a native one for greenlets as well, looks
-every millisecond as long as anything is gathered. It writes what the socket takes, and waits for nothing.
+Frames are gathered while more messages wait for the same handler (:mod:`syncws.hot`). It may never come back for them:
+it may sleep, compute, or wait for something else. So one thread of the process, a native one for greenlets as well,
+looks every millisecond as long as anything is gathered. It writes what the socket takes, and waits for nothing.
 
 A handler that computes has the GIL, and gives it up only at each of Python's switch intervals
 (:func:`sys.getswitchinterval`, 5 ms); with greenlets the native thread gets its turn then as well.
@@ -79,8 +79,8 @@ class Coalescer:
         self._waiting.append(gathered)
         if self._running and not self._asleep:
             return True
-        # Whoever has it already, such as the thread on its way to sleep, or what a calling signal handler has interrupted,
-        # comes to what has just been added.
+        # Whoever has it already, such as the thread on its way to sleep, or what a calling signal handler has
+        # interrupted, comes to what has just been added.
         if not self._changing.acquire(False):
             return True
         try:
@@ -125,4 +125,6 @@ class Coalescer:
 
 
 COALESCER = Coalescer()
-os.register_at_fork(before=COALESCER.before_fork, after_in_parent=COALESCER.after_fork, after_in_child=COALESCER.abandon)
+os.register_at_fork(
+    before=COALESCER.before_fork, after_in_parent=COALESCER.after_fork, after_in_child=COALESCER.abandon
+)

@@ -81,7 +81,8 @@ class PureDescriptor:
                 data = self._sock.recv(size, flags)
             else:
                 # recv() cuts off what it has not filled of its block of memory. If that is little, glibc keeps it aside
-                # for a small request to come, and no later read fits into the rest: a flood leaves megabytes of such holes.
+                # for a small request to come, and no later read fits into the rest: a flood leaves megabytes of such
+                # holes.
                 buffer = bytearray(size)
                 data = bytes(memoryview(buffer)[: self._sock.recv_into(buffer, size, flags)])
         except TimeoutError as error:
@@ -96,11 +97,11 @@ class PureDescriptor:
 
 
 def _lost(error: TimeoutError) -> OSError:
-    # ETIMEDOUT of the operating system means that the peer's machine does not answer, and not that a deadline has passed.
+    # ETIMEDOUT of the operating system means that the peer's machine does not answer, not that a deadline has passed.
     return ConnectionAbortedError(error.errno, error.strerror)
 
 
 try:
     from ._descriptor import Descriptor
 except ImportError:
-    Descriptor = PureDescriptor
+    Descriptor = PureDescriptor  # type: ignore[assignment, misc]

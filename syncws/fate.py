@@ -6,7 +6,7 @@ again. Any thread may call anything here; nothing waits for anything else.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import ConnectionClosed, Initiator, ProtocolError
 from .protocol.machine import Event, State, next_state
@@ -20,6 +20,8 @@ _Cause = TypeVar("_Cause", bound=BaseException | None)
 class Fate:
     """The state of one connection, which is open to begin with.
 
+    :param runtime: of those who call.
+    :param lock: that its owner may take again, and that nobody holds for long; default: one of its own.
     :ivar state: where it is in its life.
     :ivar end: code, reason and initiator of its end, as soon as that is known; ``None`` before.
     :ivar cause: the rule that the peer broke, if it did.
@@ -27,8 +29,8 @@ class Fate:
 
     __slots__ = ("_lock", "cause", "end", "state")
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._lock = runtime.rlock()
+    def __init__(self, runtime: Runtime, lock: Any = None) -> None:
+        self._lock = runtime.rlock() if lock is None else lock
         self.state = next_state(State.CONNECTING, Event.OPENED)
         self.end: tuple[int, str, Initiator] | None = None
         self.cause: ProtocolError | None = None

@@ -15,8 +15,7 @@ import math
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from .pings import Ping, Pings
 from .transport import Transport
@@ -39,17 +38,30 @@ def limit_unanswered(sock: socket.socket, seconds: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, int(min(seconds * 1000, _MOST_UNANSWERED)))
 
 
+class Watched(Protocol):
+    """What is used of a connection.
+
+    :ivar activity: a number that changes when something has been read.
+    :ivar held_up: whether nobody reads, because so much has been read already.
+    """
+
+    @property
+    def activity(self) -> int: ...
+
+    @property
+    def held_up(self) -> bool: ...
+
+
 class Keepalive:
     """The pings of one connection that nobody has asked for.
 
     :param interval: seconds from one to the next; ``None``: none at all.
     :param timeout: seconds that the peer may take to show that it lives; ``None``: for ever.
-    :param activity: a number that changes when something has been read.
-    :param held_up: whether nobody reads, because so much has been read already.
+    :param watched: the connection.
     """
 
-    __slots__ = ("_activity", "_deadline", "_held_up", "_interval", "_next", "_ping", "_pings", "_seen", "_seen_taken",
-                 "_timeout", "_transport", "_writer")  # fmt: skip
+    __slots__ = ("_deadline", "_interval", "_next", "_ping", "_pings", "_seen", "_seen_taken",
+                 "_timeout", "_transport", "_watched", "_writer")  # fmt: skip
 
     def __init__(
         self,
@@ -59,16 +71,14 @@ class Keepalive:
         transport: Transport,
         writer: FrameWriter,
         pings: Pings,
-        activity: Callable[[], int],
-        held_up: Callable[[], bool] = lambda: False,
+        watched: Watched,
     ) -> None:
         self._interval = interval
         self._timeout = math.inf if timeout is None else timeout
         self._transport = transport
         self._writer = writer
         self._pings = pings
-        self._activity = activity
-        self._held_up = held_up
+        self._watched = watched
         self._next = math.inf if interval is None else time.monotonic() + interval
         self._ping: Ping | None = None  # the one that is under way
         self._deadline = math.inf
@@ -90,7 +100,7 @@ class Keepalive:
         assert self._interval is not None
         self._ping = self._pings.begin(b"")
         self._writer.post_ping(self._ping.payload)
-        self._seen, self._seen_taken = self._activity(), self._taken()
+        self._seen, self._seen_taken = self._watched.activity, self._taken()
         self._deadline = now + self._timeout
         self._next = now + self._interval
 
@@ -103,10 +113,10 @@ class Keepalive:
     def _lives(self) -> bool:
         """Whether there has been a sign of life since the ping, or may have been."""
         # If a write has failed, such as that of the ping, it is certain that there will be no pong.
-        if not self._writer.ended and (self._held_up() or self._unread()):
+        if not self._writer.ended and (self._watched.held_up or self._unread()):
             return True
         # What it takes counts only while it has not taken all: a machine whose program hangs still takes a little.
-        return self._activity() != self._seen or (self._untaken() != 0 and self._taken() != self._seen_taken)
+        return self._watched.activity != self._seen or (self._untaken() != 0 and self._taken() != self._seen_taken)
 
     def _taken(self) -> int:
         """Return a number that changes when the peer, or its machine, has taken something of what was sent to it."""

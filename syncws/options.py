@@ -59,8 +59,8 @@ class Options:
     :param backlog_policy: what happens over that limit. ``"close"`` (default): the connection is closed with 1013;
         ``"drop-oldest"``: the oldest messages that wait are dropped; ``"error"``: ``send()`` raises
         :exc:`~syncws.BacklogFull`.
-    :param coalesce: while more messages wait to be received, let those that are sent leave together, a millisecond later
-        at the most. Default: ``True``; ``False``: each leaves when it is sent.
+    :param coalesce: while more messages wait to be received, let those that are sent leave together, a millisecond
+        later at the most. Default: ``True``; ``False``: each leaves when it is sent.
     :param open_timeout: seconds for the opening handshake, TLS included. Default: 10; ``None``: for ever.
     :param ping_interval: seconds from one ping to the next, which goes out whatever else happens. Default: 20;
         ``None``: no pings.

@@ -6,6 +6,7 @@ Any thread may call anything here. Nothing waits: :meth:`Pings.answer` wakes tho
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from .protocol.frames import MAX_CONTROL_PAYLOAD
 from .runtime import Runtime
@@ -36,13 +37,18 @@ class Ping:
 
 
 class Pings:
-    """The pings of one connection, in the order in which they were sent."""
+    """The pings of one connection, in the order in which they were sent.
+
+    :param turn: of those who wait for pongs.
+    :param runtime: of those who call.
+    :param lock: that its owner may take again, and that nobody holds for long; default: one of its own.
+    """
 
     __slots__ = ("_lock", "_number", "_owed", "_turn", "_under_way", "latencies", "latency")
 
-    def __init__(self, turn: Turn, runtime: Runtime) -> None:
+    def __init__(self, turn: Turn, runtime: Runtime, lock: Any = None) -> None:
         self._turn = turn
-        self._lock = runtime.lock()
+        self._lock = runtime.rlock() if lock is None else lock
         self._number = 0  # of the latest ping without data of its own
         self._under_way: dict[bytes, Ping] = {}
         self._owed = 0  # pongs: the pings of several threads may overtake each other, and some answers come late

@@ -1,8 +1,8 @@
 """Waiting for a descriptor on gevent's event loop, and reading from one as soon as there is something.
 
-One greenlet at a time may be in each of what is here, of those of the event loop in which it was made. A greenlet may be
-killed, or a :class:`gevent.Timeout` raised in it, while it waits: then it has left nothing behind that would wake it up
-later. This module is compiled where that is possible.
+One greenlet at a time may be in each of what is here, of those of the event loop in which it was made. A greenlet may
+be killed, or a :class:`gevent.Timeout` raised in it, while it waits: then it has left nothing behind that would wake it
+up later. This module is compiled where that is possible.
 """
 
 from __future__ import annotations

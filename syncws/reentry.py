@@ -5,20 +5,21 @@ closes that connection, it must not wait for that lock: what would release it go
 who holds what would come a moment too late, because a signal can arrive between taking a lock and the note. The stack
 knows at once: the frames that have been interrupted are below that of the handler.
 
-Compiled functions are not on the stack. No handler runs in them either, but it may in what they call: so the code that is
-looked for has to include that.
+Compiled functions are not on the stack. No handler runs in them either, but it may in what they call: so the code that
+is looked for has to include that.
 
 Any thread may call anything here; the cost is a walk along its stack.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
-__all__ = ["codes_of", "within"]
+__all__ = ["codes_of", "codes_of_type", "within"]
 
 
 def codes_of(*sources: type | Callable[..., Any]) -> frozenset[CodeType]:
@@ -31,6 +32,9 @@ def codes_of(*sources: type | Callable[..., Any]) -> frozenset[CodeType]:
             if code is not None:
                 codes.add(code)
     return frozenset(codes)
+
+
+codes_of_type: Callable[[type], frozenset[CodeType]] = functools.cache(codes_of)
 
 
 def within(codes: frozenset[CodeType], *objects: object) -> bool:

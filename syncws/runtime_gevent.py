@@ -112,8 +112,14 @@ class _Condition:
         self._waiting.clear()
 
 
+class _Greenlet(gevent.Greenlet):  # type: ignore[type-arg]  # in the stubs only
+    """A greenlet that does not remember from where it was spawned: there are many, all from the same place."""
+
+    spawning_stack_limit = 0
+
+
 def _spawn(function: Callable[..., object], name: str, *arguments: object) -> None:
-    greenlet = gevent.spawn(function, *arguments)
+    greenlet = _Greenlet.spawn(function, *arguments)
     greenlet.name = name
 
 

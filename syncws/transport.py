@@ -18,7 +18,6 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from .descriptor import RECV_SIZE, Descriptor
@@ -154,6 +153,9 @@ class SocketBase:
     def pause(self) -> None:
         pass
 
+    def recv(self, deadline: float | None = None) -> bytes:
+        raise NotImplementedError
+
     def read(self) -> bytes | None:
         return self.recv()
 
@@ -199,7 +201,7 @@ class SocketTransport(SocketBase):
         super().__init__(sock)
         sock.setblocking(True)
         self._descriptor = Descriptor(sock)
-        self.read = self._descriptor.recv
+        self.read = self._descriptor.recv  # type: ignore[method-assign]
         self.try_send = self._descriptor.send
 
     @property

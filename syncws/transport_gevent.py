@@ -155,7 +155,7 @@ class GreenletTransport(_GreenletBase):
         super().__init__(sock, sock)
         self._descriptor = Descriptor(sock)
         self._reading = Reading(self._descriptor, self._readable, self.stretch)
-        self.read = self._reading.read
+        self.read = self._reading.read  # type: ignore[method-assign]
         self._read_now = self._reading.read_now  # type: ignore[method-assign]
         self.try_send = self._descriptor.send  # type: ignore[method-assign]
 

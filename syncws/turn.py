@@ -11,9 +11,10 @@ interrupted one of these methods may call :meth:`Turn.notify` and :meth:`Turn.ta
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from .hot import HotTurn
-from .runtime import Runtime
+from .runtime import Condition, Runtime
 from .transport import remaining
 
 __all__ = ["Turn"]
@@ -23,14 +24,17 @@ class Turn(HotTurn):
     """A lock with waiters that may find, before it is theirs, that they need it no longer.
 
     :param runtime: of those who wait.
+    :param guard: a lock that its owner may take again, and that nobody holds for long; default: one of its own.
     :ivar wanted: how many threads wait for the turn that go first.
     """
 
-    __slots__ = ("_changed",)
+    __slots__ = ("_changed", "_guard", "_runtime")
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, guard: Any = None) -> None:
+        self._runtime = runtime
+        self._guard = runtime.rlock() if guard is None else guard
         self._lock = runtime.lock()
-        self._changed = runtime.condition()
+        self._changed: Condition | None = None  # made by the first that waits: on most connections nobody does
         self._waiting = 0  # threads in take() and wait()
         self._on_free = None
         self.wanted = 0  # those of them that go first
@@ -43,27 +47,40 @@ class Turn(HotTurn):
         :raises TimeoutError: the deadline passed first.
         """
         taken = False
-        with self._changed:
+        changed = self._condition()
+        with changed:
             # Counted before the first try: a release that misses the count happened before that try.
             self._waiting += 1
             self.wanted += eager
             try:
                 while not taken and not done():
                     taken = (eager or not self.wanted) and self.take_now()
-                    if not taken and not self._changed.wait(remaining(deadline)) and not done():
+                    if not taken and not changed.wait(remaining(deadline)) and not done():
                         raise TimeoutError("timed out")
                 return taken
             finally:
                 self._waiting -= 1
                 self.wanted -= eager
                 if eager and not taken:
-                    self._changed.notify_all()  # whoever has let this thread go first may have been woken in vain
+                    changed.notify_all()  # whoever has let this thread go first may have been woken in vain
+
+    def _condition(self) -> Condition:
+        """Return what those that wait are woken with."""
+        if self._changed is None:
+            changed = self._runtime.condition()
+            with self._guard:
+                if self._changed is None:  # no other thread was quicker
+                    self._changed = changed
+        assert self._changed is not None
+        return self._changed
 
     def notify(self) -> None:
         """Let those that wait look again whether they are done."""
-        with self._changed:
-            on_free, self._on_free = self._on_free, None
-            self._changed.notify_all()
+        on_free, self._on_free = self._on_free, None
+        # If there is none yet, nobody waits: whoever makes it looks first whether it is done.
+        if self._changed is not None:
+            with self._changed:
+                self._changed.notify_all()
         if on_free is not None:
             on_free()
 
@@ -87,11 +104,12 @@ class Turn(HotTurn):
 
         :raises TimeoutError: the deadline passed first.
         """
-        with self._changed:
+        changed = self._condition()
+        with changed:
             self._waiting += 1
             try:
                 while not done():
-                    if not self._changed.wait(remaining(deadline)) and not done():
+                    if not changed.wait(remaining(deadline)) and not done():
                         raise TimeoutError("timed out")
             finally:
                 self._waiting -= 1

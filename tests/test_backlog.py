@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import signal
@@ -161,6 +162,24 @@ def test_a_signal_handler_sends_the_message_and_closes_it() -> None:
     backlog.items = Taken()
     assert backlog.put(TEXT, b"abc")
     assert not backlog.put(TEXT, b"late")
+
+
+def test_whoever_comes_first_makes_the_queue() -> None:
+    class Late:
+        """A lock that another thread has at first."""
+
+        def __enter__(self) -> None:
+            if not made:
+                made.append(None)  # so that it gets no further than here the second time
+                made[0] = backlog.prepare()
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    made: list[object] = []
+    backlog = Backlog(dataclasses.replace(THREADS, rlock=Late))
+    assert (backlog.size, backlog.take()) == (0, None)
+    assert backlog.prepare() is made[0] is backlog.items is backlog.prepare()
 
 
 # Slow readers.

@@ -28,7 +28,8 @@ class Side:
         one, self.peer = sockets(kind)  # type: ignore[arg-type]
         self.peer.settimeout(10)
         self.transport: Transport = transport_for(one)
-        self.received = 0
+        self.activity = 0
+        self.held_up = False
         self.pings = Pings(Turn(THREADS), THREADS)
         self.writer = FrameWriter(
             self.transport,
@@ -45,7 +46,7 @@ class Side:
             transport=self.transport,
             writer=self.writer,
             pings=self.pings,
-            activity=lambda: self.received,
+            watched=self,
         )
 
     def read_ping(self) -> bytes:
@@ -112,7 +113,7 @@ def test_no_pong(side: Side) -> None:
 def test_something_else_was_received(side: Side) -> None:
     pings, due = begin(side)
     pings.on_due(due)
-    side.received += 1
+    side.activity += 1
     assert pings.on_due(due + 5) == due + 20
     # That ping is forgotten: nobody wants its pong, or to send it, any more.
     side.pings.answer(side.read_ping())

@@ -54,6 +54,13 @@ def test_a_function_gets_its_arguments(runtime: Runtime) -> None:
     assert given == [1, "two"]
 
 
+def test_a_greenlet_knows_its_name_and_not_where_it_comes_from() -> None:
+    greenlet = run(GREENLETS, gevent.getcurrent)
+    assert isinstance(greenlet, gevent.Greenlet)
+    assert greenlet.name == "test"
+    assert greenlet.spawning_stack is None
+
+
 @pytest.mark.parametrize("kind", ["lock", "fair_lock"])
 def test_a_lock_is_held_by_one(runtime: Runtime, kind: str) -> None:
     lock = getattr(runtime, kind)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from peers import DEADLINE, Task, eventually, start
 
-from syncws.runtime import THREADS
+from syncws.runtime import THREADS, Condition
 from syncws.turn import Turn
 
 
@@ -20,7 +21,7 @@ def never() -> bool:
 def at_work(turn: Turn, count: int) -> None:
     """Wait until so many threads wait for the turn."""
     eventually(lambda: turn._waiting == count)
-    with turn._changed:
+    with turn._condition():
         pass  # the last of them sleeps now
 
 
@@ -42,6 +43,21 @@ def test_what_is_done_needs_no_turn() -> None:
     turn = Turn(THREADS)
     assert not turn.take(None, lambda: True)
     assert turn.take_now()
+
+
+def test_those_that_begin_to_wait_at_the_same_time_wait_for_the_same() -> None:
+    others: list[Condition] = []
+
+    def condition() -> Condition:
+        if not others:
+            others.append(threading.Condition())  # so that it gets no further than here the second time
+            others.append(turn._condition())  # as if by another thread, a moment earlier
+        return threading.Condition()
+
+    turn = Turn(dataclasses.replace(THREADS, condition=condition))
+    turn.notify()  # nobody waits
+    assert not others
+    assert turn._condition() is others[1] is turn._condition()
 
 
 @pytest.mark.parametrize("eager", [True, False])
@@ -135,7 +151,7 @@ def test_a_patient_thread_gets_the_turn_that_an_eager_one_gave_up(outcome: str) 
     eager = take(turn, done.is_set, timeout=0.05 if outcome == "timeout" else DEADLINE)
     at_work(turn, 2)
     # As if the patient thread had been the first to look after the release.
-    with turn._changed:
+    with turn._condition():
         turn._lock.release()
     if outcome == "timeout":
         with pytest.raises(TimeoutError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import inspect
 import random
 import socket
 import threading
@@ -35,7 +36,7 @@ from syncws.protocol.deflate import Deflate
 from syncws.protocol.handshake import Agreement, RequestHead
 from syncws.protocol.headers import Headers
 from syncws.protocol.machine import State
-from syncws.transport import transport_for
+from syncws.transport import RECV_SIZE, transport_for
 from syncws.websocket import WebSocket
 
 BIG = bytes(range(256)) * 4096
@@ -223,6 +224,10 @@ def test_nothing_is_left_behind_by_a_connection_that_was_closed() -> None:
         gc.collect()
 
 
+def test_signature_of_send_names_its_default_timeout() -> None:
+    assert repr(inspect.signature(WebSocket.send).parameters["timeout"].default) == "DEFAULT"
+
+
 # Streams.
 
 
@@ -234,7 +239,7 @@ def test_a_stream_has_the_pieces_of_a_message(compression: Any) -> None:
             pieces = list(client.receive_stream())
             assert message[:0].join(pieces) == message  # type: ignore[arg-type]
             assert len(pieces) > 1
-            assert max(map(len, pieces)) <= 65536
+            assert max(map(len, pieces)) <= RECV_SIZE
             assert all(pieces)
             sending.result()
         for empty in ("", b""):

@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 from ..errors import ConnectionClosed
+from ..prepared import PreparedMessage
 from ..websocket import WebSocket
 
 __all__ = ["CHAT_OPTIONS", "Room"]
@@ -69,8 +70,8 @@ class Room:
             people = sorted(self._names.values())
             members = list(self._names)
             event = {"type": what, "number": self._number, "name": name, "people": people, **details}
-        data = json.dumps(event)
+        prepared = PreparedMessage(json.dumps(event))
         for member in members:
             # Whoever cannot be reached is on the way out: the thread of that connection sees it, and leaves.
             with contextlib.suppress(ConnectionClosed):
-                member.send(data, wait=False)
+                member.send(prepared, wait=False)
