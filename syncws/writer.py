@@ -15,7 +15,7 @@ Any thread may call anything here.
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import time
 from collections.abc import Callable
 
@@ -315,7 +315,7 @@ class FrameWriter(HotWriter):
     @staticmethod
     def _new_key() -> bytes:
         # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
-        return secrets.token_bytes(4)
+        return os.urandom(4)
 
     def _take_unsent(self) -> bytes | memoryview:
         data, self._unsent = self._unsent, b""
