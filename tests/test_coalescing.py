@@ -23,7 +23,7 @@ from wire import tls_contexts
 
 from syncws.coalescer import Coalescer
 from syncws.errors import ConnectionClosed
-from syncws.hot import Gathered
+from syncws.hot_writer import Gathered
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from syncws.trace import Recorder
 from syncws.transport import SocketTransport, Transport, transport_for
