@@ -1,4 +1,5 @@
-"""Blocking byte streams for threads: a plain socket, and TLS. Those for greenlets: :mod:`syncws.transport_gevent`.
+"""Blocking byte streams for threads: a plain socket. With TLS: :mod:`syncws.transport_tls`; for greenlets:
+:mod:`syncws.transport_gevent`.
 
 A :class:`Transport` is what a connection reads from and writes to. One thread at a time may be in ``recv``, and one at
 a time in ``send_all`` or ``try_send``; reading and writing go on side by side. ``abort`` may be called from any thread:
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import math
+import select
 import selectors
 import socket
-import ssl
+import sys
 import time
 from typing import Any, Protocol
 
@@ -29,7 +32,6 @@ __all__ = [
     "RECV_SIZE",
     "SocketBase",
     "SocketTransport",
-    "TLSTransport",
     "Transport",
     "lost",
     "remaining",
@@ -89,6 +91,9 @@ class Transport(Protocol):
     def try_send(self, data: bytes | memoryview) -> int:
         """Write as much as is possible without waiting, and return how many bytes that was."""
 
+    def try_send_both(self, head: bytes, tail: bytes) -> int:
+        """Do what ``try_send`` does for one behind the other, without putting them together if that can be."""
+
     def wait_ready(self, deadline: float | None = None) -> None:
         """Wait until there is something to read or room to write."""
 
@@ -112,7 +117,13 @@ def transport_for(sock: socket.socket) -> Transport:
         from .transport_gevent import transport_for_greenlets
 
         return transport_for_greenlets(sock)
-    return TLSTransport(sock) if isinstance(sock, ssl.SSLSocket) else SocketTransport(sock)
+    # It takes a while to load, and if nobody has done so there is no such socket.
+    secure = getattr(sys.modules.get("ssl"), "SSLSocket", None)
+    if secure is not None and isinstance(sock, secure):
+        from .transport_tls import TLSTransport
+
+        return TLSTransport(sock)
+    return SocketTransport(sock)
 
 
 def remaining(deadline: float | None) -> float | None:
@@ -137,6 +148,7 @@ class SocketBase:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._recv_size = _LEAST_RECV_SIZE
+        self._poll: select.poll | None = None
         # Held by abort() and close(): between them the descriptor may become another's. A signal handler may abort().
         self._ending = self.runtime.rlock()
         try:
@@ -155,6 +167,12 @@ class SocketBase:
 
     def recv(self, deadline: float | None = None) -> bytes:
         raise NotImplementedError
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        raise NotImplementedError
+
+    def try_send_both(self, head: bytes, tail: bytes) -> int:
+        return self.try_send(head + tail)
 
     def read(self) -> bytes | None:
         return self.recv()
@@ -191,6 +209,20 @@ class SocketBase:
             if not selector.select(remaining(deadline)):
                 raise TimeoutError("timed out")
 
+    def _wait_to_read(self, deadline: float | None) -> None:
+        # Only one thread reads, so what it waits with can be kept: making that takes longer than the system call.
+        if not hasattr(select, "poll"):  # Windows
+            self._wait(_READ, deadline)
+            return
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+        left = remaining(deadline)
+        # Rounded up: it would come back too early, to find that there is time left.
+        if not poll.poll(None if left is None else math.ceil(left * 1000)):
+            raise TimeoutError("timed out")
+
 
 class SocketTransport(SocketBase):
     """A plain stream socket, TCP or Unix. Takes the socket over and puts it into blocking mode."""
@@ -202,7 +234,8 @@ class SocketTransport(SocketBase):
         sock.setblocking(True)
         self._descriptor = Descriptor(sock)
         self.read = self._descriptor.recv  # type: ignore[method-assign]
-        self.try_send = self._descriptor.send
+        self.try_send = self._descriptor.send  # type: ignore[method-assign]
+        self.try_send_both = self._descriptor.send_both  # type: ignore[method-assign]
 
     @property
     def sent(self) -> int:
@@ -215,7 +248,7 @@ class SocketTransport(SocketBase):
             if data is not None:
                 return data
             if deadline is not None:
-                self._wait(_READ, deadline)
+                self._wait_to_read(deadline)
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         rest = memoryview(data)
@@ -225,80 +258,3 @@ class SocketTransport(SocketBase):
     def close(self) -> None:
         self._descriptor.close()
         super().close()
-
-
-class TLSTransport(SocketBase):
-    """A TLS connection. Takes the :class:`ssl.SSLSocket` over and puts it into non-blocking mode.
-
-    OpenSSL's objects must not be read and written at the same time, so a lock guards each call; no thread waits while
-    it holds the lock, so neither direction holds up the other.
-    """
-
-    secure = True
-    coalesces = True
-
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        super().__init__(sock)
-        self.sent = 0
-        self._tls = sock
-        # A signal handler may send while it has interrupted recv(): within the lock, but not within OpenSSL.
-        self._lock = self.runtime.rlock()
-        self._write_ended = False
-        sock.setblocking(False)
-
-    def handshake(self, deadline: float | None = None) -> None:
-        self._retry(self._tls.do_handshake, deadline)
-
-    def recv(self, deadline: float | None = None) -> bytes:
-        if self._write_ended:
-            # OpenSSL takes data that was on its way when we ended for an error, and answers a TCP connection that
-            # ends without a word of TLS with an alert: now we only wait for the end.
-            self._wait(_READ, deadline)
-            return socket.socket.recv(self.sock, RECV_SIZE)
-        try:
-            data: bytes = self._retry(lambda: self._tls.recv(self._recv_size), deadline)
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
-        self._adapt(len(data))
-        return data
-
-    def shutdown_write(self) -> None:
-        # RFC 8446, 6.1: each party MUST send a close_notify before it closes its write side of the connection.
-        # unwrap() sends it at once, and then fails because it cannot wait for that of the peer.
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._write_ended = True
-            self._tls.unwrap()
-        super().shutdown_write()
-
-    def try_send(self, data: bytes | memoryview) -> int:
-        # After a 0, OpenSSL wants the same bytes again: whoever calls keeps them in front of what follows.
-        with self._lock:
-            try:
-                sent = self._tls.send(data)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return 0
-            except TimeoutError as error:
-                raise lost(error) from None
-            self.sent += sent
-            return sent
-
-    def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
-        rest = memoryview(data)
-        while rest:
-            sent = self._retry(lambda: self._tls.send(rest), deadline)  # noqa: B023 - called before the next round
-            self.sent += sent
-            rest = rest[sent:]
-
-    def _retry(self, operation: Any, deadline: float | None) -> Any:
-        """Call ``operation`` until it needs no waiting for the socket."""
-        while True:
-            with self._lock:
-                try:
-                    return operation()
-                except ssl.SSLWantReadError:
-                    wanted = _READ
-                except ssl.SSLWantWriteError:
-                    wanted = _WRITE
-                except TimeoutError as error:
-                    raise lost(error) from None
-            self._wait(wanted, deadline)

@@ -18,7 +18,7 @@ PACKAGE = Path(syncws.__file__).parent
 # what the standard library loads for mail, for HTTP of its own, or for reading source code.
 NEVER = {
     *("asyncio", "bottle", "flask", "gevent", "greenlet", "gunicorn", "prometheus_client", "rich", "werkzeug"),
-    *("email.utils", "html", "http.client", "http.server", "multiprocessing", "urllib.request"),
+    *("email.utils", "html", "http.client", "http.server", "multiprocessing", "secrets", "ssl", "urllib.request"),
 }
 
 

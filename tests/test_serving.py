@@ -17,7 +17,8 @@ from syncws.errors import ConnectionClosed, HandshakeError
 from syncws.opening import accept_on
 from syncws.options import Options
 from syncws.serving import ServedConnection, end_websocket, log_refusal
-from syncws.transport import SocketTransport, TLSTransport, Transport
+from syncws.transport import SocketTransport, Transport
+from syncws.transport_tls import TLSTransport
 
 CLOSE = 8
 GOING_AWAY = b"\x03\xe9"

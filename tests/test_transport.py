@@ -19,7 +19,8 @@ import pytest
 from peers import DEADLINE, Kind, eventually, open_descriptors, reset, sockets, start, threads_only, tls_transports
 
 from syncws.descriptor import PureDescriptor
-from syncws.transport import RECV_SIZE, SocketTransport, TLSTransport, Transport, remaining, transport_for
+from syncws.transport import RECV_SIZE, SocketTransport, Transport, remaining, transport_for
+from syncws.transport_tls import TLSTransport
 
 Ends = tuple[Transport, Transport]
 PAST = 0.0

@@ -11,7 +11,7 @@ RFC 6455, and the masking keys are a series that begins with that of its example
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -51,11 +51,11 @@ def session(port: int = 0) -> list[trace.Chunk]:
 
     recorder = trace.Recorder()
     keys = iter(range(FIRST_MASKING_KEY, FIRST_MASKING_KEY + 100))
-    client, token_bytes = threading.get_ident(), secrets.token_bytes
+    client = threading.get_ident()
 
-    def masking_key(size: int) -> bytes:
+    def masking_key() -> bytes:
         # Not for the keeper, which may have a ping to send on a connection that somebody has forgotten.
-        return next(keys).to_bytes(size, "big") if threading.get_ident() == client else token_bytes(size)
+        return next(keys).to_bytes(4, "big") if threading.get_ident() == client else os.urandom(4)
 
     server = syncws.WebSocketServer(("localhost", port), answers, subprotocols=["lesson"], ping_interval=None)
     thread = threading.Thread(target=server.serve_forever)
@@ -64,7 +64,7 @@ def session(port: int = 0) -> list[trace.Chunk]:
         try:
             with (
                 mock.patch("syncws.client.new_key", lambda: KEY),
-                mock.patch("syncws.writer.secrets.token_bytes", masking_key),
+                mock.patch("syncws.writer.FrameWriter._new_key", staticmethod(masking_key)),
             ):
                 converse(f"ws://localhost:{server.server_address[1]}/answers?of=42", recorder)
         finally:
