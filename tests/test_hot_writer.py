@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from syncws.protocol.messages import MessageReader
 from syncws.runtime import THREADS
 from syncws.writer import FrameWriter
 
+LARGE = 65536  # so much is not copied to have its header in front
 LOST = OSError(errno.ECONNRESET, "Connection reset by peer")
 
 
@@ -42,6 +44,9 @@ class Room:
         if sent:
             self.writes.append(bytes(data[:sent]))
         return sent
+
+    def try_send_both(self, head: bytes, tail: bytes) -> int:
+        return self.try_send(head + tail)
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         self.writes.append(bytes(data))
@@ -174,7 +179,10 @@ def unsent(writing: Writing) -> None:
 
 
 def queued(writing: Writing) -> None:
-    assert writing.writer._backlog.put(TEXT, b"queued", 0)
+    with contextlib.ExitStack() as stack:
+        if not writing.writer.busy:  # nobody may send it
+            stack.enter_context(writing.writer._lock)
+        assert writing.writer.queue(TEXT, b"queued")
 
 
 def midway(writing: Writing) -> None:
@@ -297,11 +305,35 @@ def test_no_more_than_so_much_is_gathered(writing: Writing) -> None:
     assert writing.transport.writes[1:] == [binary(payload, payload, payload, payload)]
 
 
-def test_one_that_is_large_is_still_gathered_alone(writing: Writing) -> None:
-    assert writing.send(bytes(100_000), True) == 1
-    assert writing.transport.writes == []
-    assert writing.send(b"", True) == 1
-    assert writing.transport.writes == [binary(bytes(100_000), b"")]
+@pytest.mark.parametrize("gather", [False, True])
+@pytest.mark.parametrize("room", [1 << 30, 0, 5, 10, 11, LARGE])
+def test_one_that_is_large_is_never_gathered_and_not_copied(room: int, gather: bool) -> None:
+    writing = Writing(room)
+    payload = bytes(LARGE)
+    whole = room > LARGE + 10
+    assert writing.send(payload, gather) == (1 if whole else -1)
+    assert not writing.writer.gathered
+    assert writing.writer.messages == 1
+    assert writing.transport.written == binary(payload)[:room]
+    assert bytes(writing.writer._unsent) == binary(payload)[room:]
+    writing.transport.room = 1 << 30
+    writing.writer.flush_due()
+    assert writing.transport.written == binary(payload)
+
+
+@pytest.mark.parametrize("gather", [False, True])
+def test_one_that_is_large_goes_behind_what_is_gathered(writing: Writing, gather: bool) -> None:
+    assert writing.send(b"one", True) == 1
+    assert writing.send(bytes(LARGE), gather) == 1
+    assert writing.transport.writes == [binary(b"one", bytes(LARGE))]
+
+
+def test_a_client_masks_one_that_is_large() -> None:
+    writing = Writing(masked=True)
+    assert writing.send(bytes(LARGE)) == 1
+    reader = MessageReader(masked=True)
+    reader.feed(writing.transport.written)
+    assert reader.next_message() == bytes(LARGE)
 
 
 @pytest.mark.parametrize(
