@@ -17,13 +17,12 @@ from typing import Any, Literal
 import gevent
 import pytest
 from gevent.hub import get_hub
-from peers import RawFrame, RawPeer, Task, eventually, reset, sockets, start, threads_only, websocket
+from peers import RawFrame, RawPeer, Task, eventually, sockets, start, threads_only, websocket
 from raw_client import frame, serving
 from wire import tls_contexts
 
 from syncws.coalescer import Coalescer
 from syncws.errors import ConnectionClosed
-from syncws.hot_writer import Gathered
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from syncws.trace import Recorder
 from syncws.transport import SocketTransport, Transport, transport_for
@@ -93,11 +92,10 @@ def served(
     tls: bool = False,
     buffer: int | None = None,
     behind: bytes = b"",
-    kind: Literal["unix", "tcp"] = "unix",
     **options: Any,
 ) -> Iterator[Served]:
     """Run a handler in a thread, or in a greenlet of a thread of its own; the messages have arrived already."""
-    one, two = sockets(kind, buffer=buffer)
+    one, two = sockets(buffer=buffer)
     server_context, client_context = contexts()
     arguments: dict[str, Any] = {"do_handshake_on_connect": False}
     over = threading.Event()
@@ -553,30 +551,6 @@ def test_what_is_gathered_is_lost_with_an_abort(runs_on: RunsOn, tls: bool, held
         each.handling.join(DEADLINE if runs_on == "threads" else 0)
         with contextlib.suppress(OSError):  # TLS would have had a word of its own
             assert each.peer.read_frame() is None
-
-
-def test_a_lost_connection_is_found_out_by_whoever_reads() -> None:
-    lost = threading.Event()
-
-    def handler(ws: WebSocket) -> str:
-        ws.receive()
-        lost.wait(DEADLINE)
-        gathered = Gathered(ws._transport, Held())
-        while not gathered.frames:
-            gathered.add(bytes(1000))
-            gathered.flush()  # no error
-            if not ws._writer.gathered:
-                break
-        ws.receive()
-        with pytest.raises(ConnectionClosed) as caught:
-            ws.receive()
-        return str(caught.value.code)
-
-    with served("threads", handler, *"ab", kind="tcp") as each:
-        each.peer._file.close()
-        reset(each.peer.sock)
-        lost.set()
-        assert each.handling.result(DEADLINE) == "1006"
 
 
 def test_what_is_gathered_leaves_although_nobody_has_the_connection_any_more() -> None:

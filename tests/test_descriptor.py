@@ -164,6 +164,62 @@ def test_send_refuses_what_is_not_bytes(ends: Ends) -> None:
     assert ends.descriptor.sent == 0
 
 
+@pytest.mark.parametrize("size", [0, 1, 300, RECV_SIZE])
+def test_send_both_sends_one_behind_the_other(ends: Ends, size: int) -> None:
+    tail = os.urandom(size)
+    assert ends.descriptor.send_both(b"head", tail) == 4 + size
+    assert ends.read(4 + size) == b"head" + tail
+    assert ends.descriptor.sent == 4 + size
+
+
+@pytest.mark.parametrize("size", [1, RECV_SIZE])
+def test_send_both_to_a_socket_that_is_full_or_a_peer_that_is_gone(small: Ends, size: int) -> None:
+    small.fill()
+    sent = small.descriptor.sent
+    assert small.descriptor.send_both(b"head", bytes(size)) == 0
+    assert small.descriptor.sent == sent
+    small.peer.close()
+    with pytest.raises(BrokenPipeError):
+        small.descriptor.send_both(b"head", bytes(size))
+    with pytest.raises(TypeError):
+        small.descriptor.send_both(b"head", None)
+
+
+def test_send_both_sends_as_much_as_there_is_room_for(make: Make) -> None:
+    one, two = sockets("tcp", buffer=4096)
+    two.settimeout(DEADLINE)
+    data = os.urandom(5_000_000)
+    descriptor = make(one)
+    sent = descriptor.send_both(b"head", data)
+    assert 4 < sent < 4 + len(data)
+    one.shutdown(socket.SHUT_WR)
+    received = b"".join(iter(lambda: two.recv(RECV_SIZE), b""))
+    assert received == (b"head" + data)[:sent]
+    one.close()
+    two.close()
+
+
+def test_what_the_kernel_has_given_up_is_no_deadline() -> None:
+    class GivenUp(socket.socket):
+        def _give_up(self, *_: Any) -> Any:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+        recv = recv_into = send = sendmsg = _give_up
+
+    one, two = socket.socketpair()
+    with two, GivenUp(fileno=one.detach()) as sock:
+        descriptor = PureDescriptor(sock)
+        for call in (
+            descriptor.recv,
+            descriptor.recv_now,
+            lambda: descriptor.send(b"x"),
+            lambda: descriptor.send_both(b"x", b"y"),
+        ):
+            with pytest.raises(ConnectionAbortedError) as caught:
+                call()
+            assert caught.value.errno == errno.ETIMEDOUT
+
+
 def test_a_full_socket_takes_nothing_until_there_is_room(small: Ends) -> None:
     count = small.fill()
     assert count > 0

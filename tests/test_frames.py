@@ -152,6 +152,14 @@ def test_text_and_binary_data(data: bytes | str, expected: tuple[int, bytes]) ->
     assert data_payload(data) == expected
 
 
+def test_bytes_of_a_class_of_their_own_are_sent_as_bytes() -> None:
+    class Bytes(bytes):
+        pass
+
+    assert data_payload(Bytes(b"abc")) == (BINARY, b"abc")
+    assert type(data_payload(Bytes(b"abc"))[1]) is bytes
+
+
 def test_a_payload_does_not_change_with_the_data() -> None:
     data = bytearray(b"abc")
     payload = data_payload(data)[1]

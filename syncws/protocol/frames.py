@@ -123,7 +123,7 @@ def data_payload(data: str | bytes | bytearray | memoryview) -> tuple[int, bytes
             raise ValueError(
                 f"text cannot be sent as UTF-8: {error.reason} at index {error.start}, {data[error.start]!r}"
             ) from None
-    if isinstance(data, bytes):
+    if type(data) is bytes:  # compiled code takes no other
         return BINARY, data
     try:
         return BINARY, bytes(memoryview(data))
