@@ -31,6 +31,7 @@ from setuptools.command.build_py import build_py
 COMPILED = [
     "syncws._descriptor",
     "syncws.hot",
+    "syncws.hot_writer",
     "syncws.readiness",
     "syncws.runtime_gevent",
     "syncws.protocol.messages",

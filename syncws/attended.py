@@ -38,6 +38,8 @@ _log = get_logger("syncws.websocket")
 # So many reads for one connection in one go; there are others.
 _READS = 16
 _GOING_AWAY = 1001
+# In seconds: without a message for so long, or twice that, a connection gives back what compression takes.
+_IDLE = 5.0
 
 
 class Attended(Connection):
@@ -45,7 +47,7 @@ class Attended(Connection):
 
     __slots__ = (
         "_callbacks", "_care", "_dropped", "_ended", "_keepalive", "_keeper", "_opened", "_quiet",
-        "_rest", "_sent_before",
+        "_rest", "_seen", "_sent_before",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +60,7 @@ class Attended(Connection):
         self._callbacks: list[Callable[[], object]] = []
         self._opened = time.monotonic()
         self._ended: float | None = None
+        self._seen = 0  # how many messages there were when compression was looked at
         self._quiet = (-1, self._opened)  # how many messages there were, and since when
         self._keepalive = Keepalive(
             options.ping_interval,
@@ -140,7 +143,7 @@ class Attended(Connection):
         if due is None:
             self._drop(f"no answer to a ping within {self._options.ping_timeout} s")
             return math.inf
-        return min(due, self._close_when_old(now), self._close_when_idle(now))
+        return min(due, self._close_when_old(now), self._close_when_idle(now), self._release_when_idle(now))
 
     def _close_when_old(self, now: float) -> float:
         if self._options.max_age is None:
@@ -160,6 +163,20 @@ class Attended(Connection):
         elif now >= self._quiet[1] + limit:
             self.begin_close(_GOING_AWAY, f"idle for {limit} s")
         return now + limit / 10
+
+    def _release_when_idle(self, now: float) -> float:
+        """Give back the memory of the compressor, which may begin anew at any time, and of the decompressor."""
+        if self._writer.compressor is None:
+            return math.inf
+        messages = self._reader.arrived + self._writer.messages
+        if messages != self._seen:
+            self._seen = messages
+        else:
+            self._writer.release_compressor()
+            if self._turn.take_now():
+                self._reader.release_inflater()
+                self._turn.release()
+        return now + _IDLE
 
     def _look_ahead_now(self) -> None:
         try:

@@ -14,7 +14,6 @@ The end
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -22,31 +21,32 @@ from typing import Any, Literal
 from .backlog import Backlog
 from .coalescer import COALESCER, Coalescer
 from .ending import Ending
-from .errors import ConcurrencyError, ConnectionClosed, Initiator, ProtocolError
+from .errors import ConnectionClosed, Initiator, ProtocolError
 from .fate import Fate
-from .hot import LONGEST_STRETCH, MOMENT, HotConnection
+from .hot import MOMENT, HotConnection
 from .logs import get_logger
 from .options import Options
 from .patience import Patience
 from .pings import Pings
 from .protocol.codes import CLOSE, PING
+from .protocol.deflate import Compressor
 from .protocol.frames import MAX_REASON, close_payload, parse_close
-from .protocol.messages import MessageReader, Piece
+from .protocol.messages import MessageReader
 from .protocol.parser import Frame
 from .rates import Rates
-from .reentry import codes_of, within
+from .reentry import codes_of, codes_of_type, within
 from .transport import NOW, Transport
 from .turn import Turn
 from .writer import FrameWriter
 
-__all__ = ["SLICE", "Connection"]
+__all__ = ["GRACE", "SLICE", "Connection"]
 
 _log = get_logger("syncws.websocket")
 
 # How often, in seconds, a thread that waits for its turn does what the one that has it may know nothing about.
 SLICE = 0.05
 # How long, in seconds, after a deadline what has arrived is still read, because a peer can keep it from ever being all.
-_GRACE = 1.0
+GRACE = 1.0
 
 
 class Connection(HotConnection):
@@ -137,8 +137,9 @@ class Connection(HotConnection):
 
     def _insides(self) -> tuple[Any, ...]:
         """Return what holds the turn to read or the lock to write, if it is on the stack: for :func:`within`."""
-        codes = self._inside | _codes_of_transport(type(self._transport))
-        return codes, self, self._writer, self._turn, self._keeper, self._transport, self._rates, COALESCER
+        writer, transport = self._writer, self._transport
+        owners = (self, writer, self._turn, self._keeper, transport, self._rates, COALESCER, writer.compressor or self)
+        return (self._inside | codes_of_type(type(transport)), *owners)
 
     def begin_close(self, code: int = 1000, reason: str = "") -> None:
         """Send the close frame without waiting for anything; ``close()`` or ``receive()`` do the rest. Any thread.
@@ -175,100 +176,14 @@ class Connection(HotConnection):
         """Return when the closing handshake must be over; it begins with the first call."""
         if self._close_deadline is None and self._options.close_timeout is not None:
             self._close_deadline = time.monotonic() + self._options.close_timeout
-            self._hasten(self._close_deadline + _GRACE)
+            self._hasten(self._close_deadline + GRACE)
         return self._close_deadline
 
     def _lost(self, reason: str, initiator: Initiator = "remote") -> None:
         self._fate.lost(reason, initiator)
         self._turn.notify()
 
-    # Writing.
-
-    def _send_failed(self, error: OSError) -> None:
-        self._lost(str(error))
-        if self._aborted:
-            self._give_back_if_free()
-        raise self._fate.error(self, error)
-
-    def _send_rest(self, wait: bool) -> None:
-        """Wait until a message that has been begun has left; or have it leave in the background."""
-        if not wait:
-            self._writer.flush_due()
-            return
-        try:
-            self._writer.write_rest(self._options.send_timeout)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            self._send_failed(error)
-
-    def _pause(self) -> None:
-        """Let other greenlets run, if this one has not done so for a while."""
-        if self._stretch is not None:
-            self._stretch.count += 1
-            if self._stretch.count > LONGEST_STRETCH:
-                self._transport.pause()
-
-    def _write(self, opcode: int, payload: bytes, seconds: float | None, fin: bool = True) -> None:
-        fate = self._fate
-        if fate.end is not None:
-            raise fate.error(self)
-        cause: Exception | None = None
-        try:
-            if self._writer.write(opcode, payload, fin, seconds):
-                return
-            if fate.end is None:
-                self._lost("a write failed")
-        except OSError as error:
-            if isinstance(error, TimeoutError):
-                raise
-            self._lost(str(error))
-            cause = error
-        if self._aborted:
-            self._give_back_if_free()
-        raise fate.error(self, cause)
-
     # What the thread does whose turn it is to read.
-
-    def _pull(
-        self, next_item: Callable[[], str | bytes | Piece | Frame | None], timeout: float | None
-    ) -> str | bytes | Piece:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._turn.take_now():
-            self._wait_to_receive(deadline)
-        self._receiving = True
-        try:
-            if self._turn.wanted:
-                self._turn.notify()  # another receiver, hardly later, learns that it is not to wait
-            while True:
-                item = next_item()
-                if item is None:
-                    if self._reader.unfinished:
-                        self._fill(deadline)
-                    else:
-                        self._read(deadline)
-                elif isinstance(item, Frame):
-                    self._on_control(item)
-                else:
-                    if self._reader.completed > self._rates.messages.until:
-                        self._rates.messages.extend(self._reader.completed)
-                    return item
-        except ProtocolError as error:
-            self._fail(error)
-            self._finish()
-            raise self._fate.error(self) from error
-        except TimeoutError:
-            raise TimeoutError(f"no message within {timeout} s") from None
-        finally:
-            self._receiving = False
-            self._turn.release()
-
-    def _wait_to_receive(self, deadline: float | None) -> None:
-        """Wait for the turn while another thread has it for a moment, to ping or to close, or the keeper."""
-        if self._kept and deadline is not None:
-            deadline = max(deadline, time.monotonic() + _GRACE)  # it does not wait, and may have what is wanted
-        if self._receiving or not self._turn.take(deadline, lambda: self._receiving):
-            raise ConcurrencyError("two threads in receive() of one connection; only one at a time can receive")
 
     def _take_turn(self, deadline: float | None, done: Callable[[], bool], *, eager: bool = True) -> bool:
         """Wait for the turn; meanwhile send what the thread that has it does not know to be waiting for room."""
@@ -305,7 +220,7 @@ class Connection(HotConnection):
             raise self._fate.error(self)
         if self._writer.gathered:
             self._writer.flush_due()
-        if deadline and time.monotonic() > deadline + _GRACE:  # and not NOW
+        if deadline and time.monotonic() > deadline + GRACE:  # and not NOW
             raise TimeoutError("timed out")
         self._patience.renew()
         since = time.monotonic()
@@ -401,9 +316,7 @@ class Connection(HotConnection):
         self._turn.notify()
 
 
-_codes_of_transport = functools.cache(codes_of)
 _READERS = (
-    Connection.close, Connection.abort, Connection._pull, Connection._read_to_the_end, Connection._lost,
-    Connection.receive_now, Connection.send_now,
+    Connection.close, Connection.abort, Connection._read_to_the_end, Connection._lost, Connection.receive_now,
 )  # fmt: skip
-Connection._inside = codes_of(FrameWriter, Turn, Rates, Coalescer, *_READERS)
+Connection._inside = codes_of(FrameWriter, Turn, Rates, Coalescer, Compressor, *_READERS)

@@ -1,16 +1,13 @@
 """The common case of receiving and of sending, in one go: what a connection does all day long.
 
-Here are the bases of the classes whose work it is otherwise: :class:`syncws.turn.Turn`,
-:class:`syncws.writer.FrameWriter` and :class:`syncws.connection.Connection`. Those do the same step by step, with every
-check, for every case. Whatever is not the common case is left to them, with nothing changed. The common case is:
+Here, and in :mod:`syncws.hot_writer`, are the bases of the classes whose work it is otherwise:
+:class:`syncws.turn.Turn`, :class:`syncws.connection.Connection` and :class:`syncws.writer.FrameWriter`. Those do the
+same step by step, with every check, for every case. Whatever is not the common case is left to them, with nothing
+changed. The common case is:
 
 - A message that is one frame, not compressed, is received, and nothing else is to be done: nobody else has or wants the
   turn to read, no limit is passed, nothing waits for room in the socket, nothing is closing.
 - A message that need not be compressed is sent, and nothing else waits to be sent, or is being sent.
-
-While more such messages have arrived than have been received, those that are sent are gathered, to leave in one go:
-when the socket is to be read, when there are 64 KiB of them, in front of whatever else is written, or when the
-:mod:`~syncws.coalescer` comes, a millisecond later.
 
 This module is compiled where that is possible. No signal handler runs in compiled code, but one may in what it calls,
 with the turn or the lock held: :meth:`syncws.connection.Connection.close` knows all of that. Who may call what is said
@@ -20,18 +17,15 @@ where these classes are used.
 from __future__ import annotations
 
 import time
-from collections import deque
-from os import urandom
 from typing import TYPE_CHECKING, Any, Final
 
 from .prepared import PreparedMessage
 from .protocol.codes import BINARY, TEXT
-from .protocol.frames import encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from .coalescer import Coalescer
+    from .hot_writer import HotWriter
     from .protocol.messages import MessageReader
     from .rates import Rates
     from .runtime import Lock
@@ -42,10 +36,8 @@ __all__ = [
     "LONGEST_STRETCH",
     "MOMENT",
     "Default",
-    "Gathered",
     "HotConnection",
     "HotTurn",
-    "HotWriter",
     "Stretch",
 ]
 
@@ -54,8 +46,6 @@ _monotonic = time.monotonic
 MOMENT = 0.001
 # So much may be done in a row.
 LONGEST_STRETCH = 64
-# So many bytes of frames are gathered at the most.
-_MOST_GATHERED = 65536
 
 
 class Default:
@@ -80,65 +70,6 @@ class Stretch:
         self.count = 0
 
 
-class Gathered:
-    """Frames that are to leave together.
-
-    Whoever holds the writer's lock adds to them, and takes them all out; the coalescer sends some at any moment, and
-    takes out what it has sent. They do so with a native lock, which none of them holds for longer than it takes.
-
-    :ivar frames: the frames; only to be read.
-    """
-
-    __slots__ = ("_coalescer", "_lock", "_size", "_transport", "frames")
-
-    def __init__(self, transport: Transport, coalescer: Coalescer) -> None:
-        self._transport = transport
-        self._coalescer = coalescer
-        self._lock = coalescer.new_lock()
-        self._size = 0
-        self.frames: deque[bytes] = deque()
-
-    def add(self, frame: bytes) -> bool:
-        """Add a frame; return False if they are to be sent now: there are many, or nobody else would send them."""
-        frames = self.frames
-        frames.append(frame)
-        if len(frames) == 1:
-            self._size = len(frame)
-            return self._coalescer.add(self)
-        self._size += len(frame)
-        return self._size < _MOST_GATHERED
-
-    def take(self) -> bytes:
-        """Take them out, to be sent by the caller before anything else."""
-        with self._lock:
-            data = b"".join(self.frames)
-            self.frames.clear()
-        return data
-
-    def flush(self) -> None:
-        """Send what the socket takes. For the coalescer; nothing waits, and nothing is raised."""
-        frames = self.frames
-        with self._lock:
-            before = list(frames)
-            if not before:
-                return
-            data = b"".join(before)
-            try:
-                sent = self._transport.try_send(data)
-            except OSError:
-                frames.clear()  # the connection was lost; who reads from it finds out how
-                return
-            # They are never empty before all has been sent: whoever writes looks without the lock.
-            for _ in range(len(before) - 1):
-                frames.popleft()
-            if sent < len(data):
-                frames[0] = data[sent:]
-                return
-            frames.popleft()
-        if frames:
-            self._coalescer.add(self)
-
-
 class HotTurn:
     """Takes and gives back the turn when nobody waits for it."""
 
@@ -161,98 +92,6 @@ class HotTurn:
 
     def notify(self) -> None:
         """Let those that wait look again."""
-        raise NotImplementedError
-
-
-class HotWriter:
-    """Sends a message when nothing stands in its way."""
-
-    __slots__ = (
-        "_coalescer", "_gathered", "_lock", "_masked", "_midway", "_posted", "_queued", "_transport",
-        "_unsent", "compressor", "ended", "messages",
-    )  # fmt: skip
-
-    _coalescer: Coalescer | None
-    _gathered: Gathered | None  # once there has been anything
-    _lock: Lock
-    _masked: bool
-    _midway: bool
-    _posted: dict[tuple[int, bytes], bytes]
-    _queued: Sequence[tuple[int, bytes, int]]
-    _transport: Transport
-    _unsent: bytes | memoryview
-    compressor: Any
-    ended: bool
-    messages: int
-
-    def send_now(self, opcode: int, payload: bytes, frame: bytes | None, gather: bool) -> int:
-        """Send a whole message at once, if nothing stands in its way.
-
-        :param frame: the frame, if there is one already.
-        :param gather: it may leave a little later, together with others.
-        :returns: 1: it has been sent, or gathered; 0: something is in its way, and nothing has been done; -1: it has
-            been begun, and the rest is what waits for room in the socket now.
-        :raises OSError: the connection was lost.
-        """
-        if not self._lock.acquire(False):
-            return 0
-        try:
-            if self._posted or self._unsent or self._queued or self._midway or self.ended:
-                return 0
-            if self.compressor is not None and len(payload) >= self.compressor.threshold:
-                return 0
-            if frame is None or self._masked:
-                # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
-                frame = encode_frame(opcode, payload, True, False, urandom(4) if self._masked else None)
-            self.messages += 1
-            gathered = self._gathered
-            if gather and self._coalescer is not None:
-                if gathered is None:
-                    gathered = self._gathered = Gathered(self._transport, self._coalescer)
-                if gathered.add(frame):
-                    return 1
-                frame = gathered.take()
-            elif gathered is not None and gathered.frames:
-                frame = gathered.take() + frame
-            return self._send_some(frame)
-        except BaseException as error:
-            self._fail(error, None)
-            raise
-        finally:
-            self._lock.release()
-
-    def send_gathered(self) -> bool:
-        """Send what has been gathered; return whether nothing is left."""
-        gathered = self._gathered
-        if gathered is None or not gathered.frames:
-            return True
-        if not self._lock.acquire(False):
-            return False
-        try:
-            sent = 0 if self._unsent or self._midway else self._send_some(gathered.take())
-        except BaseException as error:
-            self._fail(error, None)
-            if not isinstance(error, OSError):
-                raise
-            return False  # who reads finds out how the connection was lost
-        finally:
-            self._lock.release()
-        if self._posted or self._queued:
-            self.flush_due()  # posted by somebody who has left it to this thread
-        return sent > 0
-
-    def flush_due(self) -> None:
-        """Write what is due as far as the socket takes it."""
-        raise NotImplementedError
-
-    def _send_some(self, data: bytes) -> int:
-        sent = self._transport.try_send(data)
-        if sent < len(data):
-            self._unsent = memoryview(data)[sent:]
-            return -1
-        return 1
-
-    def _fail(self, error: BaseException, timeout: float | None) -> None:
         raise NotImplementedError
 
 
@@ -373,7 +212,7 @@ class HotConnection:
         :param wait: wait until all of it has left.
         :raises: as :meth:`syncws.WebSocket.send`.
         """
-        frame: bytes | None = None
+        prepared: PreparedMessage | None = None
         if type(data) is bytes:
             opcode, payload = BINARY, data
         elif type(data) is str:
@@ -382,7 +221,7 @@ class HotConnection:
             except UnicodeEncodeError:
                 return False
         elif type(data) is PreparedMessage:
-            opcode, payload, frame = data.opcode, data.payload, data.frame
+            opcode, payload, prepared = data.opcode, data.payload, data
         else:
             return False
         if self._stretch is not None and wait:
@@ -390,7 +229,7 @@ class HotConnection:
             if self._stretch.count > LONGEST_STRETCH:
                 self._transport.pause()
         try:
-            sent = self._writer.send_now(opcode, payload, frame, self._more and wait)
+            sent = self._writer.send_now(opcode, payload, prepared, self._more and wait)
         except OSError as error:
             self._send_failed(error)
             return False

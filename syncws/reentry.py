@@ -13,12 +13,13 @@ Any thread may call anything here; the cost is a walk along its stack.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
-__all__ = ["codes_of", "within"]
+__all__ = ["codes_of", "codes_of_type", "within"]
 
 
 def codes_of(*sources: type | Callable[..., Any]) -> frozenset[CodeType]:
@@ -31,6 +32,9 @@ def codes_of(*sources: type | Callable[..., Any]) -> frozenset[CodeType]:
             if code is not None:
                 codes.add(code)
     return frozenset(codes)
+
+
+codes_of_type: Callable[[type], frozenset[CodeType]] = functools.cache(codes_of)
 
 
 def within(codes: frozenset[CodeType], *objects: object) -> bool:

@@ -15,38 +15,32 @@ How bytes are moved and how a connection ends is in :mod:`syncws.connection`.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 from .attended import Attended
-from .errors import BacklogFull, ConcurrencyError, ConnectionClosed
+from .connection import GRACE
+from .errors import ConcurrencyError, ConnectionClosed, ProtocolError
 from .escapes import escaped
-from .hot import DEFAULT, Default
-from .logs import get_logger
-from .options import Options, check_seconds
-from .prepared import PreparedMessage
-from .protocol.codes import CONTINUATION
+from .options import Options
 from .protocol.deflate import compressor_for, inflater_for
-from .protocol.frames import data_payload
 from .protocol.handshake import Agreement, RequestHead
 from .protocol.headers import Headers
 from .protocol.machine import State
 from .protocol.messages import MessageReader, Piece
+from .protocol.parser import Frame
+from .reentry import codes_of
+from .sending import Sending
 from .stats import ConnectionStats
 from .transport import Transport
 
 __all__ = ["WebSocket"]
 
-_log = get_logger("syncws.websocket")
-
 _QUIET_ENDS = (1000, 1001, 1005)
-# IANA's registry of close codes: 1013, a temporary condition, such as overload.
-_TRY_AGAIN_LATER = 1013
 
 
-class WebSocket(Attended):
+class WebSocket(Sending):
     """An open WebSocket connection.
 
     Made by :func:`syncws.accept`, :func:`syncws.upgrade`, :func:`syncws.connect` and the servers, not by hand.
@@ -61,7 +55,7 @@ class WebSocket(Attended):
 
     __slots__ = (
         "__dict__",  # for what programs note in it
-        "_fragmenting", "_leftover", "_sending", "extensions", "logged_address", "request", "subprotocol",
+        "_leftover", "extensions", "logged_address", "request", "subprotocol",
     )  # fmt: skip
 
     def __init__(
@@ -93,8 +87,8 @@ class WebSocket(Attended):
         self.subprotocol = agreement.subprotocol
         self.extensions = agreement.extensions
         self._writer.compressor = compressor_for(parameters, settings, role) if parameters and settings else None
-        self._sending = transport.runtime.fair_lock()  # held for a whole message, over all its fragments
-        self._fragmenting: int | None = None  # the thread in send_fragments()
+        self._sending = transport.runtime.fair_lock()
+        self._fragmenting = None
 
     # What it is and how it is.
 
@@ -157,6 +151,46 @@ class WebSocket(Attended):
         assert not isinstance(item, Piece)
         return item
 
+    def _pull(
+        self, next_item: Callable[[], str | bytes | Piece | Frame | None], timeout: float | None
+    ) -> str | bytes | Piece:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._turn.take_now():
+            self._wait_to_receive(deadline)
+        self._receiving = True
+        try:
+            if self._turn.wanted:
+                self._turn.notify()  # another receiver, hardly later, learns that it is not to wait
+            while True:
+                item = next_item()
+                if item is None:
+                    if self._reader.unfinished:
+                        self._fill(deadline)
+                    else:
+                        self._read(deadline)
+                elif isinstance(item, Frame):
+                    self._on_control(item)
+                else:
+                    if self._reader.completed > self._rates.messages.until:
+                        self._rates.messages.extend(self._reader.completed)
+                    return item
+        except ProtocolError as error:
+            self._fail(error)
+            self._finish()
+            raise self._fate.error(self) from error
+        except TimeoutError:
+            raise TimeoutError(f"no message within {timeout} s") from None
+        finally:
+            self._receiving = False
+            self._turn.release()
+
+    def _wait_to_receive(self, deadline: float | None) -> None:
+        """Wait for the turn while another thread has it for a moment, to ping or to close, or the keeper."""
+        if self._kept and deadline is not None:
+            deadline = max(deadline, time.monotonic() + GRACE)  # it does not wait, and may have what is wanted
+        if self._receiving or not self._turn.take(deadline, lambda: self._receiving):
+            raise ConcurrencyError("two threads in receive() of one connection; only one at a time can receive")
+
     def receive_stream(self, timeout: float | None = None) -> Iterator[str | bytes]:
         """Return an iterator over the pieces of the next message, for what does not fit in memory.
 
@@ -186,116 +220,6 @@ class WebSocket(Attended):
                 raise StopIteration from None
             raise
 
-    # Sending.
-
-    def _send(self, data: Any, wait: bool, timeout: float | Default | None) -> None:
-        if isinstance(timeout, Default):
-            seconds = self._options.send_timeout
-        elif wait:
-            seconds = check_seconds("timeout", timeout)
-        else:
-            raise TypeError("send(wait=False) does not wait, so there is no timeout for it")
-        if isinstance(data, PreparedMessage):
-            opcode, payload = data.opcode, data.payload
-        else:
-            opcode, payload = data_payload(data)
-        if not wait:
-            self._queue(opcode, payload)
-            return
-        self._pause()
-        if not self._sending.acquire(False):
-            self._wait_to_send(seconds)
-        try:
-            self._write(opcode, payload, seconds)
-        finally:
-            self._sending.release()
-
-    def send_fragments(
-        self,
-        pieces: Iterable[str | bytes | bytearray | memoryview],
-        *,
-        timeout: float | Default | None = DEFAULT,
-    ) -> None:
-        """Send one message piece by piece, each as a fragment as soon as the iterable gives it. Any thread.
-
-        Messages of other threads wait meanwhile. If the iterable raises, half a message has been sent: the
-        connection is closed with 1011 and the exception goes on, as soon as the close frame has left.
-
-        :param pieces: at least one; all ``str``, for a text message, or all bytes-like, for a binary one.
-        :param timeout: seconds for each piece, as in :meth:`send`.
-        :raises ValueError: there is no piece.
-        :raises ConcurrencyError: the iterable itself sends on this connection.
-        :raises: as :meth:`send`.
-        """
-        iterator = iter(pieces)
-        try:
-            opcode, payload = data_payload(next(iterator))
-        except StopIteration:
-            raise ValueError(
-                "send_fragments() needs at least one piece to know text from binary; send('') sends an empty message"
-            ) from None
-        seconds = self._options.send_timeout if isinstance(timeout, Default) else check_seconds("timeout", timeout)
-        if not self._sending.acquire(False):
-            self._wait_to_send(seconds)
-        try:
-            self._fragmenting = self._transport.runtime.ident()
-            self._write_fragment(opcode, payload, seconds)
-            for piece in iterator:
-                kind, payload = data_payload(piece)
-                if kind != opcode:
-                    raise TypeError(f"the pieces of one message must be all text or all binary; got {piece!r:.40}")
-                self._write_fragment(CONTINUATION, payload, seconds)
-            self._write_fragment(CONTINUATION, b"", seconds, last=True)
-        except BaseException:
-            self._give_message_up("the message could not be completed")
-            raise
-        finally:
-            self._fragmenting = None
-            self._sending.release()
-
-    def _queue(self, opcode: int, payload: bytes) -> None:
-        fate = self._fate
-        cause: BacklogFull | None = None
-        if fate.end is None:
-            try:
-                if self._writer.queue(opcode, payload):
-                    return
-                if fate.end is None:
-                    self._lost("a write failed")
-            except BacklogFull as error:
-                if self._options.backlog_policy != "close" or error.size > error.limit:
-                    raise
-                self._close_slow(error)
-                cause = error
-        raise fate.error(self, cause)
-
-    def _close_slow(self, error: BacklogFull) -> None:
-        """Close the connection, and drop the backlog, unless it is being closed already: then it goes first."""
-        if self._begin_close(_TRY_AGAIN_LATER, f"slow consumer: max_backlog is {error.limit} bytes", None):
-            _log.info("%s reads too slowly; closing with %d: %s", self.remote_address, _TRY_AGAIN_LATER, error)
-            self._writer.drop_queued()
-
-    def _give_message_up(self, reason: str) -> None:
-        """Send a close frame and wait until it has left: a thread in receive() may not know that it waits for room."""
-        if self._fate.end is not None:
-            return  # it is over or closing already, so nothing of the message can follow
-        self.begin_close(1011, reason)
-        try:
-            self._writer.finish(self._closing_deadline())
-        except OSError:
-            self._drop(reason)
-
-    def _write_fragment(self, opcode: int, payload: bytes, seconds: float | None, *, last: bool = False) -> None:
-        self._pause()
-        self._write(opcode, payload, seconds, fin=last)
-
-    def _wait_to_send(self, seconds: float | None) -> None:
-        """Wait for the lock that a whole message holds, and take it."""
-        if self._fragmenting == self._transport.runtime.ident():
-            raise ConcurrencyError("send() within the iterable that send_fragments() is sending; collect first")
-        if not self._sending.acquire(timeout=-1 if seconds is None else min(max(seconds, 0), threading.TIMEOUT_MAX)):
-            raise TimeoutError(f"another thread has been sending for {seconds} s; nothing of this message was sent")
-
     def __enter__(self) -> WebSocket:
         return self
 
@@ -303,3 +227,6 @@ class WebSocket(Attended):
         """Close with 1000; with 1011 if an exception leaves the block that is not the end of this connection."""
         ended = isinstance(error, ConnectionClosed) and error.websocket is self
         self.close(1000 if error is None or ended else 1011)
+
+
+WebSocket._inside = Attended._inside | codes_of(WebSocket._pull)

@@ -15,13 +15,13 @@ Any thread may call anything here.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
+from os import urandom
 
 from .backlog import Backlog
 from .coalescer import Coalescer
-from .hot import HotWriter
+from .hot_writer import HotWriter
 from .protocol.codes import CLOSE, CONTINUATION, PING, PONG
 from .protocol.deflate import Compressor
 from .protocol.frames import encode_frame
@@ -83,11 +83,6 @@ class FrameWriter(HotWriter):
         self.ended = False
 
     @property
-    def gathered(self) -> bool:
-        """Whether something waits to leave together with what may follow."""
-        return self._gathered is not None and bool(self._gathered.frames)
-
-    @property
     def unsent(self) -> bool:
         """Whether something waits for room in the socket, and for nothing else."""
         # Whoever holds the lock sees to what is queued: the next step is theirs, with room or without.
@@ -102,12 +97,7 @@ class FrameWriter(HotWriter):
     @property
     def drained(self) -> bool:
         """Whether nothing is left to be written, and nobody is writing."""
-        return not (self._due or self._lock.locked())
-
-    @property
-    def busy(self) -> bool:
-        """Whether a thread is writing at the moment: any, or the one that a calling signal handler has interrupted."""
-        return self._lock.locked()
+        return not (self._due or self.busy)
 
     def write(self, opcode: int, payload: bytes, fin: bool = True, timeout: float | None = None) -> bool:
         """Write a frame, behind all that is queued, and return True, or False if nothing may be written any more.
@@ -205,6 +195,13 @@ class FrameWriter(HotWriter):
                 raise
             finally:
                 self._lock.release()
+
+    def release_compressor(self) -> None:
+        """Let the compressor give back its memory, if nobody is writing."""
+        if self.compressor is not None and self._lock.acquire(False):
+            self.compressor.release()
+            self._lock.release()
+            self.flush_due()  # posted meanwhile
 
     def finish(self, deadline: float | None) -> None:
         """Write what is due, waiting for other writers and for the socket.
@@ -315,7 +312,7 @@ class FrameWriter(HotWriter):
     @staticmethod
     def _new_key() -> bytes:
         # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
-        return os.urandom(4)
+        return urandom(4)
 
     def _take_unsent(self) -> bytes | memoryview:
         data, self._unsent = self._unsent, b""

@@ -23,8 +23,7 @@ cdef class MessageReader:
     cdef object _wire_size
     cdef object _inflated_size
     cdef object _decoder
-    cdef list _parts
-    cdef list _batch
+    cdef object _parts
     cdef bint _streaming
     cdef object _pieces
 

@@ -30,6 +30,7 @@ from ..errors import MessageTooBig, ProtocolError
 from .codes import CLOSE, CONTINUATION, OPCODE_NAMES, TEXT
 from .deflate import Inflater
 from .parser import Frame, Parser
+from .parts import Parts, check_wire_size
 from .utf8 import Utf8Decoder, decode
 
 __all__ = ["LOOK_AHEAD", "MessageReader", "Piece"]
@@ -41,8 +42,6 @@ _NOTHING: Iterator[Any] = iter(())
 LOOK_AHEAD = 256 * 1024
 # What a frame that was set aside costs besides its payload, roughly, in bytes.
 _FRAME_COST = 200
-# How many parts of a message are joined into one, so that tiny ones do not cost a multiple of their content.
-_BATCH = 128
 
 
 class Piece(NamedTuple):
@@ -64,7 +63,7 @@ class MessageReader:
     """
 
     __slots__ = (
-        "_batch", "_compressed", "_decoder", "_fragments", "_inflated_size", "_inflater", "_kept", "_kept_size",
+        "_compressed", "_decoder", "_fragments", "_inflated_size", "_inflater", "_kept", "_kept_size",
         "_max_fragments", "_max_size", "_opcode", "_parser", "_parts", "_pieces", "_plain_limit", "_set_aside",
         "_streaming", "_wire_size", "completed", "ended",
     )  # fmt: skip
@@ -96,8 +95,7 @@ class MessageReader:
         self._inflated_size = 0
         self._decoder: Utf8Decoder | None = None
         # What next_message() has gathered of it, all str or all bytes: joined parts, and behind them those to join.
-        self._parts: list[Any] = []
-        self._batch: list[Any] = []
+        self._parts = Parts()
         # A piece of the message has been handed out, so the rest goes the same way; pieces of the current frame.
         self._streaming = False
         self._pieces: Iterator[Piece] = _NOTHING
@@ -136,6 +134,11 @@ class MessageReader:
         """Take over the next bytes from the connection."""
         if not self.ended:
             self._parser.feed(data)
+
+    def release_inflater(self) -> None:
+        """Let the decompressor give back its memory, as far as it can."""
+        if self._inflater is not None:
+            self._inflater.release()
 
     def stop(self) -> None:
         """Take no more bytes, and drop those that have not been parsed; what was set aside can still be returned."""
@@ -282,12 +285,12 @@ class MessageReader:
             self.completed += 1
             return decode(frame.payload) if frame.opcode == TEXT else frame.payload
         self._account(frame)
-        self._check_wire_size()
+        check_wire_size(self._wire_size, self._max_size, self._fragments if self._compressed else None)
         payload = frame.payload
         if self._compressed and self._inflater is not None:
             payload = self._inflater.inflate(payload, last=end, already=self._inflated_size, limit=self._max_size)
             self._inflated_size += len(payload)
-        self._gather(payload if self._decoder is None else self._decoder.decode(payload, last=end))
+        self._parts.add(payload if self._decoder is None else self._decoder.decode(payload, last=end))
         if not end:
             return None
         message = self._take_gathered()
@@ -315,18 +318,6 @@ class MessageReader:
         if self._max_fragments is not None and self._fragments > self._max_fragments:
             raise ProtocolError(f"message of more than {self._max_fragments} fragments, the limit max_fragments", 1008)
 
-    def _check_wire_size(self) -> None:
-        """Raise MessageTooBig if the frames of a message that is read as a whole are over the limit."""
-        if self._max_size is None:
-            return
-        most = self._max_size
-        if self._compressed:
-            # What cannot be compressed grows by less than a quarter (zlib: deflateBound), and by a few bytes per flush.
-            most += self._max_size // 4 + 16 * self._fragments
-        if self._wire_size > most:
-            what = "compressed message" if self._compressed else "message"
-            raise MessageTooBig(self._wire_size, self._max_size, what)
-
     def _split(self, frame: Frame) -> Iterator[Piece]:
         """Yield the pieces of a message that a frame, or a piece of one, amounts to."""
         end = frame.fin and frame.last
@@ -343,23 +334,9 @@ class MessageReader:
             self._finish_message()
             yield Piece(rest, True)
 
-    def _gather(self, part: str | bytes) -> None:
-        """Keep a part of the message until the rest has come."""
-        if part:
-            self._batch.append(part)
-            if len(self._batch) == _BATCH:
-                self._parts.append(self._join(self._batch))
-                self._batch.clear()
-
     def _take_gathered(self) -> str | bytes:
         """Return what has been gathered of the message, and forget it."""
-        gathered = self._join(self._parts + self._batch)
-        self._parts.clear()
-        self._batch.clear()
-        return gathered
-
-    def _join(self, parts: list[Any]) -> str | bytes:
-        return "".join(parts) if self._opcode == TEXT else b"".join(parts)
+        return self._parts.take("" if self._opcode == TEXT else b"")
 
     def _finish_message(self) -> None:
         self.completed += 1
@@ -371,4 +348,3 @@ class MessageReader:
         self._fragments = self._wire_size = self._inflated_size = 0
         self._decoder = None
         self._parts.clear()
-        self._batch.clear()

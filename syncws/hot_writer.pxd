@@ -1,0 +1,45 @@
+"""The C types of hot_writer.py, where it is compiled."""
+
+cimport cython
+
+from .protocol.frames cimport encode_frame
+
+
+cdef class Gathered:
+    cdef object _transport
+    cdef object _coalescer
+    cdef object _lock
+    cdef Py_ssize_t _size
+    cdef readonly object frames
+
+    @cython.locals(frame=bytes)
+    cpdef bint add(self, bytes frame) except -1
+
+    cpdef bytes take(self)
+
+    @cython.locals(data=bytes, sent=Py_ssize_t)
+    cpdef flush(self)
+
+
+cdef class HotWriter:
+    cdef public object _coalescer
+    cdef public Gathered _gathered
+    cdef public object _lock
+    cdef public bint _masked
+    cdef public bint _midway
+    cdef public dict _posted
+    cdef public object _queued
+    cdef public object _transport
+    cdef public object _unsent
+    cdef public object compressor
+    cdef public bint ended
+    cdef public long long messages
+
+    @cython.locals(gathered=Gathered, frame=bytes)
+    cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather) except? -2
+
+    @cython.locals(gathered=Gathered, sent=int)
+    cpdef bint send_gathered(self) except -1
+
+    @cython.locals(sent=Py_ssize_t)
+    cdef int _send_some(self, bytes data) except? -2
