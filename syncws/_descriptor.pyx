@@ -5,16 +5,24 @@ given up costs a switch interval until it comes back. It is given up to wait, an
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.errno cimport EAGAIN, EINTR, ETIMEDOUT, errno
+from libc.string cimport memset
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
         MSG_DONTWAIT
         MSG_NOSIGNAL
     ssize_t c_recv "recv"(int descriptor, void* buffer, size_t size, int flags)
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t sendmsg(int descriptor, const msghdr* message, int flags)
     ssize_t c_send "send"(int descriptor, const void* buffer, size_t size, int flags)
 
 cdef extern from "<poll.h>" nogil:
@@ -29,6 +37,8 @@ cdef extern from "<poll.h>" nogil:
 # As descriptor.py says.
 cdef enum:
     LEAST = 448
+    # Up to this size a thread waits with its buffer on the stack.
+    SMALL = 1792
     MOST = 131072
     # From this size on, in bytes, copying to the kernel takes so long that other threads are let run meanwhile.
     LARGE = 131072
@@ -66,6 +76,8 @@ cdef class Descriptor:
             return data
         if self._size == LEAST:
             return self._recv(0)
+        if self._size <= SMALL:
+            return self._recv_small()
         # A thread that waits owns no large buffer.
         waiting.fd = self._number
         waiting.events = POLLIN
@@ -75,53 +87,106 @@ cdef class Descriptor:
 
     cdef _recv(self, int flags):
         cdef char small[LEAST]
-        cdef char* buffer = small
         cdef int number = self._number
         cdef Py_ssize_t size = self._size
         cdef ssize_t received
         if size > LEAST:
-            buffer = <char*>PyMem_RawMalloc(size)
-            if buffer == NULL:
-                raise MemoryError
+            return self._recv_large()
         if flags:
-            received = c_recv(number, buffer, size, flags)
+            received = c_recv(number, small, size, flags)
         else:
             with nogil:
-                received = c_recv(number, buffer, size, flags)
-        try:
+                received = c_recv(number, small, size, flags)
+        if received < 0:
+            return self._nothing()
+        self._adapt(received)
+        return PyBytes_FromStringAndSize(small, received)
+
+    cdef _recv_small(self):
+        cdef char small[SMALL]
+        cdef int number = self._number
+        cdef Py_ssize_t size = self._size
+        cdef ssize_t received
+        with nogil:
+            received = c_recv(number, small, size, 0)
+        if received < 0:
+            return self._nothing()
+        self._adapt(received)
+        return PyBytes_FromStringAndSize(small, received)
+
+    cdef _recv_large(self):
+        """Read without waiting, with a buffer of the size that is asked for."""
+        cdef Py_ssize_t size = self._size
+        cdef ssize_t received
+        cdef bytes data
+        cdef char* buffer
+        if self.filled and size == MOST:
+            # Most likely it will be full again, so that nothing has to be copied.
+            data = PyBytes_FromStringAndSize(NULL, size)
+            received = c_recv(self._number, PyBytes_AS_STRING(data), size, MSG_DONTWAIT)
             if received < 0:
-                if errno == EAGAIN or errno == EINTR:
-                    return None
-                # A TimeoutError would be taken for a deadline that has passed.
-                PyErr_SetFromErrno(ConnectionAbortedError if errno == ETIMEDOUT else OSError)
-            self.filled = received == size
-            if self.filled:
-                self._size = min(MOST, size * 4)
-            elif received * 16 < size:
-                self._size = max(LEAST, size // 4)
+                return self._nothing()
+            self._adapt(received)
+            return data if received == size else data[:received]
+        buffer = <char*>PyMem_RawMalloc(size)
+        if buffer == NULL:
+            raise MemoryError
+        try:
+            received = c_recv(self._number, buffer, size, MSG_DONTWAIT)
+            if received < 0:
+                return self._nothing()
+            self._adapt(received)
             return PyBytes_FromStringAndSize(buffer, received)
         finally:
-            if buffer != small:
-                PyMem_RawFree(buffer)
+            PyMem_RawFree(buffer)
+
+    cdef _nothing(self):
+        if errno == EAGAIN or errno == EINTR:
+            return None
+        # A TimeoutError would be taken for a deadline that has passed.
+        PyErr_SetFromErrno(ConnectionAbortedError if errno == ETIMEDOUT else OSError)
+
+    cdef void _adapt(self, Py_ssize_t received) noexcept:
+        self.filled = received == self._size
+        if self.filled:
+            self._size = min(MOST, self._size * 4)
+        elif received * 16 < self._size:
+            self._size = max(LEAST, self._size // 4)
 
     def send(self, data):
         """See descriptor.py."""
         cdef Py_buffer view
-        cdef ssize_t sent
-        cdef int number = self._number
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            if view.len < LARGE:
-                sent = c_send(number, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
-            else:
-                with nogil:
-                    sent = c_send(number, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
-            if sent < 0:
-                if errno == EAGAIN or errno == EINTR:
-                    return 0
-                # A TimeoutError would be taken for a deadline that has passed.
-                PyErr_SetFromErrno(ConnectionAbortedError if errno == ETIMEDOUT else OSError)
+            return self._send(view.buf, view.len, NULL, 0)
         finally:
             PyBuffer_Release(&view)
+
+    def send_both(self, bytes head not None, bytes tail not None):
+        """See descriptor.py."""
+        return self._send(PyBytes_AS_STRING(head), len(head), PyBytes_AS_STRING(tail), len(tail))
+
+    cdef _send(self, void* head, size_t head_size, void* tail, size_t tail_size):
+        cdef iovec parts[2]
+        cdef msghdr message
+        cdef ssize_t sent
+        cdef int number = self._number
+        memset(&message, 0, sizeof(message))
+        parts[0].iov_base, parts[0].iov_len = head, head_size
+        parts[1].iov_base, parts[1].iov_len = tail, tail_size
+        message.msg_iov = parts
+        message.msg_iovlen = 2
+        if tail == NULL and head_size < LARGE:
+            sent = c_send(number, head, head_size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        elif head_size + tail_size < LARGE:
+            sent = sendmsg(number, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        else:
+            with nogil:
+                sent = sendmsg(number, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            if errno == EAGAIN or errno == EINTR:
+                return 0
+            # A TimeoutError would be taken for a deadline that has passed.
+            PyErr_SetFromErrno(ConnectionAbortedError if errno == ETIMEDOUT else OSError)
         self.sent += sent
         return sent

@@ -74,6 +74,17 @@ class PureDescriptor:
         self.sent += sent
         return sent
 
+    def send_both(self, head: bytes, tail: bytes) -> int:
+        """Write one behind the other as :meth:`send` does, and return how many bytes of both that was."""
+        try:
+            sent = self._sock.sendmsg((head, tail), (), _DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except TimeoutError as error:
+            raise _lost(error) from None
+        self.sent += sent
+        return sent
+
     def _recv(self, flags: int) -> bytes:
         size = self._size
         try:

@@ -2,7 +2,7 @@
 
 cimport cython
 
-from .protocol.frames cimport encode_frame
+from .protocol.frames cimport encode_frame, frame_header
 
 
 cdef class Gathered:
@@ -40,6 +40,9 @@ cdef class HotWriter:
 
     @cython.locals(gathered=Gathered, sent=int)
     cpdef bint send_gathered(self) except -1
+
+    @cython.locals(sent=Py_ssize_t)
+    cdef int _send_both(self, bytes header, bytes payload) except? -2
 
     @cython.locals(sent=Py_ssize_t)
     cdef int _send_some(self, bytes data) except? -2

@@ -13,7 +13,7 @@ from collections import deque
 from os import urandom
 from typing import TYPE_CHECKING, Any
 
-from .protocol.frames import encode_frame
+from .protocol.frames import encode_frame, frame_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,8 @@ __all__ = ["Gathered", "HotWriter"]
 
 # So many bytes of frames are gathered at the most.
 _MOST_GATHERED = 65536
+# From this size on, in bytes, a payload is not copied behind its header.
+_LARGE = 32768
 
 
 class Gathered:
@@ -133,6 +135,7 @@ class HotWriter:
         try:
             if self._posted or self._unsent or self._queued or self._midway or self.ended:
                 return 0
+            gathered = self._gathered
             compressor = self.compressor
             if compressor is not None and len(payload) >= compressor.threshold:
                 if prepared is None or self._masked:
@@ -141,11 +144,13 @@ class HotWriter:
                 compressor.release()  # it does not know of this message, and would count distances without it
             elif prepared is not None and not self._masked:
                 frame = prepared.frame
+            elif len(payload) >= _LARGE and not self._masked and (gathered is None or not gathered.frames):
+                self.messages += 1
+                return self._send_both(frame_header(opcode, len(payload)), payload)
             else:
                 # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
                 frame = encode_frame(opcode, payload, True, False, urandom(4) if self._masked else None)
             self.messages += 1
-            gathered = self._gathered
             if gather and self._coalescer is not None:
                 if gathered is None:
                     gathered = self._gathered = Gathered(self._transport, self._coalescer)
@@ -184,6 +189,14 @@ class HotWriter:
     def flush_due(self) -> None:
         """Write what is due as far as the socket takes it."""
         raise NotImplementedError
+
+    def _send_both(self, header: bytes, payload: bytes) -> int:
+        sent = self._transport.try_send_both(header, payload)
+        if sent >= len(header):
+            self._unsent = memoryview(payload)[sent - len(header) :]
+        else:
+            self._unsent = header[sent:] + payload
+        return -1 if self._unsent else 1
 
     def _send_some(self, data: bytes) -> int:
         sent = self._transport.try_send(data)

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import math
+import select
 import selectors
 import socket
 import sys
@@ -89,6 +91,9 @@ class Transport(Protocol):
     def try_send(self, data: bytes | memoryview) -> int:
         """Write as much as is possible without waiting, and return how many bytes that was."""
 
+    def try_send_both(self, head: bytes, tail: bytes) -> int:
+        """Do what ``try_send`` does for one behind the other, without putting them together if that can be."""
+
     def wait_ready(self, deadline: float | None = None) -> None:
         """Wait until there is something to read or room to write."""
 
@@ -143,6 +148,7 @@ class SocketBase:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._recv_size = _LEAST_RECV_SIZE
+        self._poll: select.poll | None = None
         # Held by abort() and close(): between them the descriptor may become another's. A signal handler may abort().
         self._ending = self.runtime.rlock()
         try:
@@ -161,6 +167,12 @@ class SocketBase:
 
     def recv(self, deadline: float | None = None) -> bytes:
         raise NotImplementedError
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        raise NotImplementedError
+
+    def try_send_both(self, head: bytes, tail: bytes) -> int:
+        return self.try_send(head + tail)
 
     def read(self) -> bytes | None:
         return self.recv()
@@ -197,6 +209,20 @@ class SocketBase:
             if not selector.select(remaining(deadline)):
                 raise TimeoutError("timed out")
 
+    def _wait_to_read(self, deadline: float | None) -> None:
+        # Only one thread reads, so what it waits with can be kept: making that takes longer than the system call.
+        if not hasattr(select, "poll"):  # Windows
+            self._wait(_READ, deadline)
+            return
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+        left = remaining(deadline)
+        # Rounded up: it would come back too early, to find that there is time left.
+        if not poll.poll(None if left is None else math.ceil(left * 1000)):
+            raise TimeoutError("timed out")
+
 
 class SocketTransport(SocketBase):
     """A plain stream socket, TCP or Unix. Takes the socket over and puts it into blocking mode."""
@@ -208,7 +234,8 @@ class SocketTransport(SocketBase):
         sock.setblocking(True)
         self._descriptor = Descriptor(sock)
         self.read = self._descriptor.recv  # type: ignore[method-assign]
-        self.try_send = self._descriptor.send
+        self.try_send = self._descriptor.send  # type: ignore[method-assign]
+        self.try_send_both = self._descriptor.send_both  # type: ignore[method-assign]
 
     @property
     def sent(self) -> int:
@@ -221,7 +248,7 @@ class SocketTransport(SocketBase):
             if data is not None:
                 return data
             if deadline is not None:
-                self._wait(_READ, deadline)
+                self._wait_to_read(deadline)
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
         rest = memoryview(data)

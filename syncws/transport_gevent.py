@@ -158,6 +158,7 @@ class GreenletTransport(_GreenletBase):
         self.read = self._reading.read  # type: ignore[method-assign]
         self._read_now = self._reading.read_now  # type: ignore[method-assign]
         self.try_send = self._descriptor.send  # type: ignore[method-assign]
+        self.try_send_both = self._descriptor.send_both  # type: ignore[method-assign]
 
     @property
     def sent(self) -> int:
@@ -181,6 +182,7 @@ class GreenletTLSTransport(_GreenletBase):
         # What both kinds of SSLSocket wrap. Their own methods would wait, or return 0 for "would block".
         self._session = sock._sslobj
         self._write_ended = False
+        self._drained = False  # the latest read has left nothing behind, so that the next one has to wait
         self.sent = 0
         super().__init__(sock, getattr(sock, "_sock", sock))
         self._receive: Callable[[int], bytes] = self._session.read
@@ -202,6 +204,9 @@ class GreenletTLSTransport(_GreenletBase):
         if self.stretch.count >= LONGEST_STRETCH and not self._closed and self._session.pending():
             # The event loop knows only of what OpenSSL has not read yet.
             self.stretch.count = LONGEST_STRETCH - A_READ
+        if self._drained and deadline is None:
+            self._drained = False
+            self._wait_for(READ, None)
         try:
             return super().recv(deadline)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -212,8 +217,9 @@ class GreenletTLSTransport(_GreenletBase):
         if self.stretch.count >= LONGEST_STRETCH:
             return None
         self.stretch.count += A_READ
+        size = self._recv_size
         try:
-            data = self._receive(self._recv_size)
+            data = self._receive(size)
         except (BlockingIOError, ssl.SSLWantReadError):
             self._wanted_to_read = READ
             return None
@@ -223,6 +229,7 @@ class GreenletTLSTransport(_GreenletBase):
         except TimeoutError as error:
             raise lost(error) from None
         self.stretch.count += len(data) >> SIZE_OF_A_WRITE
+        self._drained = len(data) < size and not self._write_ended and not self._session.pending()
         self._adapt(len(data))
         return data
 

@@ -29,6 +29,7 @@ class TLSTransport(SocketBase):
         super().__init__(sock)
         self.sent = 0
         self._tls = sock
+        self._drained = False  # the latest read has left nothing behind, so that the next one has to wait
         # A signal handler may send while it has interrupted recv(): within the lock, but not within OpenSSL.
         self._lock = self.runtime.rlock()
         self._write_ended = False
@@ -43,10 +44,15 @@ class TLSTransport(SocketBase):
             # ends without a word of TLS with an alert: now we only wait for the end.
             self._wait(_READ, deadline)
             return socket.socket.recv(self.sock, RECV_SIZE)
+        if self._drained:
+            self._wait_to_read(deadline)
+            self._drained = False
+        size = self._recv_size
         try:
-            data: bytes = self._retry(lambda: self._tls.recv(self._recv_size), deadline)
+            data: bytes = self._retry(lambda: self._tls.recv(size), deadline)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
+        self._drained = len(data) < size and not self._tls.pending()
         self._adapt(len(data))
         return data
 

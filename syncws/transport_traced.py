@@ -150,6 +150,9 @@ class TracedTransport:
             self._passed(self._ours, bytes(data[:sent]))
         return sent
 
+    def try_send_both(self, head: bytes, tail: bytes) -> int:
+        return self.try_send(head + tail)
+
     def wait_ready(self, deadline: float | None = None) -> None:
         self._inner.wait_ready(deadline)
 

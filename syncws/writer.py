@@ -31,8 +31,7 @@ __all__ = ["FrameWriter"]
 
 # In which what is posted goes out.
 _ORDER = (PING, PONG, CLOSE)
-# So many messages of the backlog leave in one go; whoever has called has other things to do.
-_IN_A_ROW = 16
+_IN_A_ROW = 16  # messages of the backlog leave in one go; whoever has called has other things to do
 
 
 class FrameWriter(HotWriter):
@@ -132,7 +131,7 @@ class FrameWriter(HotWriter):
         if self._unsent:
             with self._lock:
                 try:
-                    self._send(bytes(self._take_unsent()), timeout)
+                    self._send(self._take_unsent(), timeout)
                 except BaseException as error:
                     self._fail(error, timeout)
                     raise
@@ -258,14 +257,14 @@ class FrameWriter(HotWriter):
             finally:
                 self._lock.release()
 
-    def _send(self, data: bytes, timeout: float | None, deadline: float | None = None) -> None:
+    def _send(self, data: bytes | memoryview, timeout: float | None, deadline: float | None = None) -> None:
         """Write all of ``data``; the lock must be held. Parameters as for :meth:`_send_rest`."""
         if not data:
             return
         if (sent := self._transport.try_send(data)) < len(data):
             self._send_rest(data, sent, timeout, deadline)
 
-    def _send_rest(self, data: bytes, sent: int, timeout: float | None, deadline: float | None) -> None:
+    def _send_rest(self, data: bytes | memoryview, sent: int, timeout: float | None, deadline: float | None) -> None:
         """Write what is left of ``data`` behind the first ``sent`` bytes.
 
         :param timeout: seconds to wait; ``deadline``: when they are over, if they have begun already.
