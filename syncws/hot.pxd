@@ -12,7 +12,7 @@ cdef class Stretch:
 
 cdef class HotTurn:
     cdef public object _lock
-    cdef public object _waiting
+    cdef public int _waiting
     cdef public object _on_free
     cdef public int wanted
 

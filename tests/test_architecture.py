@@ -55,6 +55,7 @@ CONNECTION = {
     "keepalive",
     "keeper",
     "stats",
+    "sending",
     "websocket",
 }
 BUDGETS = {*PROTOCOL, "budgets", "bursts", "forwarded", "logs"}
@@ -89,6 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": CONNECTION,
     "transport": CONNECTION,
     "pings": CONNECTION,
+    "sending": CONNECTION,
     "prepared": PROTOCOL,
     "readiness": {"descriptor", "hot", "transport"},
     "turn": CONNECTION,

@@ -75,6 +75,7 @@ def test_what_is_masked_stays_as_it_was(module: ModuleType) -> None:
     data = bytes(range(256)) * 8
     for end in (0, 1, 2, 8, 2048):
         masked = module.masked_slice(data, 0, end, KEY, 0)
+        assert module.unmasked(b"head" + KEY + masked + b"tail", 8, 8 + end) == data[:end]
         assert module.masked_slice(masked, 0, end, KEY, 0) == data[:end]
         assert data == bytes(range(256)) * 8
     assert module.apply_mask(b"\x00", b"\x80\x00\x00\x00") == b"\x80"
@@ -102,6 +103,7 @@ def test_a_slice_is_masked_like_the_piece(
 def test_no_payload_needs_no_whole_key(module: ModuleType) -> None:
     assert module.apply_mask(b"", b"\x01") == b""
     assert module.masked_slice(b"abc", 3, 3, b"", 0) == b""
+    assert module.unmasked(b"keyed", 5, 5) == b""
 
 
 @pytest.mark.skipif(not syncws.compiled, reason="plain Python checks its bounds itself")

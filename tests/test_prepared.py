@@ -14,9 +14,12 @@ from syncws.prepared import PreparedMessage
 from syncws.protocol.codes import BINARY, CONTINUATION, TEXT
 from syncws.protocol.deflate import Deflate
 from syncws.protocol.frames import encode_frame
+from syncws.protocol.zlibs import Settings
 
 both_roles = pytest.mark.parametrize("role", ["server", "client"])
 BIG = bytes(range(256)) * 4096
+LINE = "the same again, " * 20
+COMPRESSIONS = [None, Deflate(threshold=0), Deflate(threshold=0, context_takeover=False), Deflate(threshold=1000)]
 # Where the encoding of the length changes.
 MESSAGES: list[str | bytes] = [
     "", b"", "t\u00e4xt", b"\xff", b"x" * 125, b"x" * 126, "x" * 127, b"x" * 65535, b"x" * 65536, BIG,
@@ -73,18 +76,6 @@ def test_each_gets_it_whatever_its_role(options: dict[str, Any], sending: dict[s
                     task = start(sender.send, prepared, **sending)
                     assert receiver.receive() == message
                     task.result()
-
-
-def test_it_goes_among_others_that_are_compressed() -> None:
-    # The peer's window has it, and that of this side must not count on what it does not have.
-    prepared = PreparedMessage("prepared " * 100)
-    with pair(compression=Deflate(threshold=0)) as ends:
-        for sender, receiver in (ends, ends[::-1]):
-            for number in range(10):
-                sender.send(f"other {number} " * 100)
-                sender.send(prepared)
-                assert receiver.receive() == f"other {number} " * 100
-                assert receiver.receive() == "prepared " * 100
 
 
 @both_roles
@@ -188,3 +179,39 @@ def test_many_threads_send_one_to_many(compression: Any) -> None:
             assert sorted(task.result()) == expected
         for task in sending:
             task.result()
+
+
+# Compressed.
+
+
+def test_it_is_compressed_once_for_the_same_parameters() -> None:
+    prepared = PreparedMessage(LINE)
+    frame = prepared.compressed(Settings(level=5, window_bits=12, mem_level=5))
+    assert prepared.compressed(Settings(level=5, window_bits=12, mem_level=5)) is frame
+    assert prepared.compressed(Settings(level=5, window_bits=9, mem_level=5)) is not frame
+    assert len(frame) < len(LINE)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS, ids=["off", "on", "alone", "large"])
+@pytest.mark.parametrize("wait", [True, False], ids=["waits", "does not wait"])
+def test_it_arrives_among_other_messages(compression: Any, wait: bool) -> None:
+    messages = [PreparedMessage(LINE), PreparedMessage(LINE.encode() * 10), PreparedMessage("")]
+    with pair(compression=compression) as ends:
+        for sender, receiver in (ends, ends[::-1]):
+            for _ in range(3):
+                sender.send(LINE, wait=wait)
+                for prepared in messages:
+                    sender.send(prepared, wait=wait)
+                sender.send_fragments([LINE, LINE])
+                for expected in (LINE, LINE, LINE.encode() * 10, "", LINE * 2):
+                    assert receiver.receive() == expected
+            assert sender.stats().messages_sent == 15
+
+
+def test_one_for_many_connections() -> None:
+    prepared = PreparedMessage(LINE)
+    for compression in COMPRESSIONS:
+        with pair(compression=compression) as (server, client):
+            server.send(prepared, wait=False)
+            client.send(prepared, wait=False)
+            assert (server.receive(), client.receive()) == (LINE, LINE)

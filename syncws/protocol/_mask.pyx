@@ -40,6 +40,18 @@ cpdef bytes masked_slice(bytes data, Py_ssize_t start, Py_ssize_t end, bytes key
     return result
 
 
+cpdef bytes unmasked(bytes data, Py_ssize_t start, Py_ssize_t end):
+    """Return ``data[start:end]``, unmasked with the key that is in front of it."""
+    if not 4 <= start <= end <= len(data):
+        raise IndexError(f"octets {start} to {end} of {len(data)}, with a key of 4 in front, cannot be unmasked")
+    if start == end:
+        return b""
+    cdef bytes result = PyBytes_FromStringAndSize(NULL, end - start)
+    cdef const unsigned char* source = <const unsigned char*>PyBytes_AS_STRING(data) + start
+    xor(<unsigned char*>PyBytes_AS_STRING(result), source, end - start, source - 4, 0)
+    return result
+
+
 cdef void xor(
     unsigned char* target, const unsigned char* source, Py_ssize_t size, const unsigned char* key, unsigned int offset
 ) noexcept nogil:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-__all__ = ["apply_mask", "masked_slice"]
+__all__ = ["apply_mask", "masked_slice", "unmasked"]
 
 # From this size on, in bytes, four translations are faster than one XOR of large integers: 64 KiB in 60 % of the time.
 _LARGE = 1024
@@ -37,6 +37,11 @@ def masked_slice(data: bytes, start: int, end: int, key: bytes, offset: int) -> 
     # One XOR of two integers is the fastest loop over a few bytes that plain Python has; any byte order will do.
     repeated = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(data, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
+
+
+def unmasked(data: bytes, start: int, end: int) -> bytes:
+    """Return ``data[start:end]``, unmasked with the key that is in front of it."""
+    return masked_slice(data, start, end, data[start - 4 : start], 0)
 
 
 @functools.cache

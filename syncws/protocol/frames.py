@@ -30,6 +30,8 @@ _RSV1 = 0x40
 _MASK = 0x80
 # Joining two of them is faster than bytes() of a tuple.
 _OCTETS = tuple(bytes((value,)) for value in range(256))
+# The headers of what is sent most: small messages of a server, by opcode and size.
+_SMALL = tuple(tuple(bytes((_FIN | opcode, size)) for size in range(126)) for opcode in (0, TEXT, BINARY))
 
 
 def frame_header(opcode: int, size: int, fin: bool = True, rsv1: bool = False, key: bytes | None = None) -> bytes:
@@ -53,8 +55,8 @@ def frame_header(opcode: int, size: int, fin: bool = True, rsv1: bool = False, k
 def encode_frame(opcode: int, payload: bytes, fin: bool = True, rsv1: bool = False, key: bytes | None = None) -> bytes:
     """Return a whole frame as one bytes object; see :func:`frame_header` for the parameters."""
     size = len(payload)
-    if size < 126 and key is None:  # the common case, without a further call
-        return _OCTETS[opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)] + _OCTETS[size] + payload
+    if size < 126 and 0 < opcode <= BINARY and fin and not rsv1 and key is None:
+        return _SMALL[opcode][size] + payload
     header = frame_header(opcode, size, fin, rsv1, key)
     return header + (payload if key is None else apply_mask(payload, key))
 

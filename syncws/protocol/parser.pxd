@@ -5,7 +5,7 @@ The length of a payload has 63 bits on every platform; positions in a buffer are
 
 cimport cython
 
-from ._mask cimport masked_slice
+from ._mask cimport masked_slice, unmasked
 
 
 @cython.final

@@ -20,7 +20,7 @@ from __future__ import annotations
 from ..errors import ProtocolError
 from .codes import CLOSE, CONTINUATION, OPCODE_NAMES
 from .frames import MAX_CONTROL_PAYLOAD
-from .mask import masked_slice
+from .mask import masked_slice, unmasked
 
 __all__ = ["Frame", "Parser"]
 
@@ -156,7 +156,7 @@ class Parser:
         end = self._plain_end
         self._before_plain = self._pos
         self._pos = end
-        return masked_slice(data, start, end, data[start - 4 : start], 0) if self._masked else data[start:end]
+        return unmasked(data, start, end) if self._masked else data[start:end]
 
     def plain_opcode(self) -> int:
         """Return the opcode of the frame whose payload :meth:`next_plain` has returned last."""
