@@ -39,6 +39,8 @@ COMPILED = [
     "syncws.protocol.frames",
     "syncws.protocol.parser",
 ]
+if sys.platform == "win32":
+    COMPILED.remove("syncws._descriptor")  # its system calls are those of POSIX
 DIRECTIVES = {
     "language_level": 3,
     # Types are those of the .pxd files: what an annotation says is for mypy, and would change what the code does.

@@ -14,6 +14,7 @@ Any thread or greenlet may call :meth:`Coalescer.add`, which does not wait.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -55,6 +56,12 @@ class Coalescer:
 
     def __init__(self) -> None:
         self.abandon()
+
+    def flush(self) -> None:
+        """Send what the sockets take of all that has been gathered."""
+        with self._flushing, contextlib.suppress(IndexError):  # no more
+            while True:
+                self._waiting.popleft().flush()
 
     def before_fork(self) -> None:
         """Come to a point where nothing is half done, which a child process would have to live with."""
@@ -106,9 +113,7 @@ class Coalescer:
         while True:
             sleep(_BOUND)
             idle = 0 if self._waiting else idle + 1
-            with self._flushing, contextlib.suppress(IndexError):  # no more
-                while True:
-                    self._waiting.popleft().flush()
+            self.flush()
             if idle > _IDLE_ROUNDS:
                 self._sleep()
                 idle = 0
@@ -125,6 +130,7 @@ class Coalescer:
 
 
 COALESCER = Coalescer()
+atexit.register(COALESCER.flush)
 os.register_at_fork(
     before=COALESCER.before_fork, after_in_parent=COALESCER.after_fork, after_in_child=COALESCER.abandon
 )

@@ -114,5 +114,5 @@ def _lost(error: TimeoutError) -> OSError:
 
 try:
     from ._descriptor import Descriptor
-except ImportError:
+except ModuleNotFoundError:
     Descriptor = PureDescriptor  # type: ignore[assignment, misc]

@@ -157,6 +157,7 @@ class WebSocket(Sending):
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._turn.take_now():
             self._wait_to_receive(deadline)
+        self._more = False  # what is sent from now on need not wait for company
         self._receiving = True
         try:
             if self._turn.wanted:

@@ -53,9 +53,9 @@ def session(port: int = 0) -> list[trace.Chunk]:
     keys = iter(range(FIRST_MASKING_KEY, FIRST_MASKING_KEY + 100))
     client = threading.get_ident()
 
-    def masking_key() -> bytes:
+    def masking_key(size: int) -> bytes:
         # Not for the keeper, which may have a ping to send on a connection that somebody has forgotten.
-        return next(keys).to_bytes(4, "big") if threading.get_ident() == client else os.urandom(4)
+        return next(keys).to_bytes(size, "big") if threading.get_ident() == client else os.urandom(size)
 
     server = syncws.WebSocketServer(("localhost", port), answers, subprotocols=["lesson"], ping_interval=None)
     thread = threading.Thread(target=server.serve_forever)
@@ -64,7 +64,8 @@ def session(port: int = 0) -> list[trace.Chunk]:
         try:
             with (
                 mock.patch("syncws.client.new_key", lambda: KEY),
-                mock.patch("syncws.writer.FrameWriter._new_key", staticmethod(masking_key)),
+                mock.patch("syncws.hot_writer.urandom", masking_key),
+                mock.patch("syncws.writer.urandom", masking_key),
             ):
                 converse(f"ws://localhost:{server.server_address[1]}/answers?of=42", recorder)
         finally:
