@@ -500,6 +500,19 @@ def test_only_what_may_wait_is_gathered() -> None:
     over(ends)
 
 
+def test_what_is_received_step_by_step_leaves_nothing_to_wait_for() -> None:
+    ends = with_messages("one", "two", "three")
+    ws, peer = ends
+    assert ws.receive() == "one"
+    assert ws._more
+    assert ws.receive(timeout=0) == "two"
+    assert not ws._more
+    ws.send("a")
+    assert not ws._writer.gathered
+    assert peer.read_frame() == RawFrame(TEXT, b"a")
+    over(ends)
+
+
 def test_many_threads_send() -> None:
     with raw_pair() as (ws, peer):
         begin = threading.Event()
