@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from peers import DEADLINE, RawFrame, RawPeer, eventually, raw_pair, sockets, start, threads_only, websocket
 
-from syncws.errors import ConnectionClosed
+from syncws.errors import BacklogFull, ConnectionClosed
 from syncws.hot import DEFAULT, LONGEST_STRETCH, Default, HotConnection, HotTurn, Stretch
 from syncws.prepared import PreparedMessage
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
@@ -376,6 +376,19 @@ def test_a_message_that_there_is_no_room_for(wait: bool) -> None:
         assert peer.read_frame() == RawFrame(BINARY, data)
         assert sending.result()
         eventually(lambda: ws.backlog == 0)
+
+
+def test_a_message_that_can_never_wait_is_an_error_although_there_is_room() -> None:
+    with raw_pair(max_backlog=100) as (ws, peer):
+        assert not ws.send_now(bytes(101), False)
+        with pytest.raises(BacklogFull):
+            ws.send(bytes(101), wait=False)
+        assert ws.send_now(bytes(100), False)
+        assert ws.send_now(bytes(101), True)
+        assert [peer.read_frame() for _ in range(2)] == [RawFrame(BINARY, bytes(100)), RawFrame(BINARY, bytes(101))]
+    with raw_pair(max_backlog=2**100) as (ws, peer):
+        assert ws.send_now(bytes(1000), False)
+        assert peer.read_frame() == RawFrame(BINARY, bytes(1000))
 
 
 def test_what_was_posted_meanwhile_leaves_with_this_thread(ends: Ends) -> None:
