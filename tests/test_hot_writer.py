@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import DEFLATE, start
+from peers import DEFLATE, start, threads_only
 
 from syncws.coalescer import Coalescer
 from syncws.hot_writer import Gathered, HotWriter
@@ -501,6 +501,7 @@ def test_the_coalescer_finds_the_connection_lost() -> None:
     assert not frames.frames
 
 
+@threads_only  # greenlets of one event loop are not in each other's way
 def test_taking_waits_for_the_coalescer() -> None:
     transport = Room()
     frames, _ = gathered(transport, b"one")
