@@ -11,6 +11,7 @@ each message, so what such a handler puts out of step is in step again when thos
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -61,6 +62,11 @@ class Backlog:
                     self.items = items
         assert isinstance(self.items, deque)
         return self.items
+
+    @property
+    def most(self) -> int:
+        """How many bytes a message may have that is to wait."""
+        return sys.maxsize if self._limit is None else min(self._limit, sys.maxsize)
 
     @property
     def size(self) -> int:

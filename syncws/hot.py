@@ -224,6 +224,8 @@ class HotConnection:
             opcode, payload, prepared = data.opcode, data.payload, data
         else:
             return False
+        if not wait and len(payload) > self._writer.most_queued:
+            return False
         if self._stretch is not None and wait:
             self._stretch.count += 1
             if self._stretch.count > LONGEST_STRETCH:

@@ -34,6 +34,7 @@ cdef class HotWriter:
     cdef public object compressor
     cdef public bint ended
     cdef public long long messages
+    cdef public Py_ssize_t most_queued
 
     @cython.locals(gathered=Gathered, frame=bytes)
     cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather) except? -2

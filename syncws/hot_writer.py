@@ -95,7 +95,7 @@ class HotWriter:
 
     __slots__ = (
         "_coalescer", "_gathered", "_lock", "_masked", "_midway", "_posted", "_queued", "_transport",
-        "_unsent", "compressor", "ended", "messages",
+        "_unsent", "compressor", "ended", "messages", "most_queued",
     )  # fmt: skip
 
     _coalescer: Coalescer | None
@@ -110,6 +110,7 @@ class HotWriter:
     compressor: Any
     ended: bool
     messages: int
+    most_queued: int  # bytes of a message that may wait
 
     @property
     def gathered(self) -> bool:

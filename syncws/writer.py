@@ -75,7 +75,8 @@ class FrameWriter(HotWriter):
         # The payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, because
         # a signal handler may post while it has interrupted the thread that holds it: each step is one of the dict.
         self._posted: dict[tuple[int, bytes], bytes] = {}
-        self._backlog = Backlog(transport.runtime) if backlog is None else backlog
+        self._backlog = backlog or Backlog(transport.runtime)
+        self.most_queued = self._backlog.most
         self._queued = self._backlog.items
         self.compressor: Compressor | None = None
         self.messages = 0

@@ -24,6 +24,7 @@ from websockets.sync.server import Server, ServerConnection, serve, unix_serve
 import syncws.client
 import syncws.client_body
 from syncws.client import connect
+from syncws.descriptor import PureDescriptor
 from syncws.errors import ConnectionClosed, HandshakeError
 from syncws.protocol.handshake import accept_value
 
@@ -409,6 +410,7 @@ def test_timeout_of_the_operating_system_while_connecting(monkeypatch: pytest.Mo
 def test_timeout_of_the_operating_system_on_an_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sock = socket.create_connection(listener.getsockname())
+        monkeypatch.setattr("syncws.transport.Descriptor", PureDescriptor)
         monkeypatch.setattr(socket.socket, "send", gives_up)
         # Not a TimeoutError: those are for the timeouts of this library.
         with pytest.raises(ConnectionAbortedError) as caught:
