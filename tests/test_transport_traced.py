@@ -89,7 +89,8 @@ def test_it_looks_like_the_other_one(ends: tuple[Transport, socket.socket]) -> N
     assert transport.remote_address == client.getsockname()
     assert transport.sock.fileno() >= 0
     assert transport.runtime is THREADS
-    assert transport.pause is None
+    assert transport.stretch is None
+    transport.pause()
     assert not transport.secure
     transport.handshake()
     transport.wait_ready()
@@ -374,7 +375,7 @@ def test_on_greenlets() -> None:
         with syncws.gevent.connect(f"ws://127.0.0.1:{server.server_address[1]}/", trace=ours) as ws:
             assert isinstance(ws._transport, TracedTransport)
             assert ws._transport.runtime is GREENLETS
-            assert ws._transport.pause is not None
+            assert ws._transport.stretch is not None
             ws.send("a" * 200000)
             assert ws.receive() == "a" * 200000
     assert kinds(ours) == ["request", "response", "text", "text", "close", "close", "End", "End"]
