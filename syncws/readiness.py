@@ -7,6 +7,7 @@ up later. This module is compiled where that is possible.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -68,7 +69,8 @@ class Readiness:
 
     def close(self) -> None:
         """Leave the event loop for good; must be called before the descriptor is closed."""
-        self._watcher.close()
+        with contextlib.suppress(ValueError):  # the loop has ended, and its watchers with it
+            self._watcher.close()
 
     def _on_ready(self) -> None:
         if self.greenlet is None:

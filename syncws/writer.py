@@ -76,8 +76,7 @@ class FrameWriter(HotWriter):
         # a signal handler may post while it has interrupted the thread that holds it: each step is one of the dict.
         self._posted: dict[tuple[int, bytes], bytes] = {}
         self._backlog = backlog or Backlog(transport.runtime)
-        self.most_queued = self._backlog.most
-        self._queued = self._backlog.items
+        self.most_queued, self._queued = self._backlog.most, self._backlog.items
         self.compressor: Compressor | None = None
         self.messages = 0
         self.ended = False

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from peers import DEADLINE, RawFrame, RawPeer, eventually, raw_pair, sockets, start, threads_only, websocket
 
-from syncws.errors import ConnectionClosed
+from syncws.errors import BacklogFull, ConnectionClosed
 from syncws.hot import DEFAULT, LONGEST_STRETCH, Default, HotConnection, HotTurn, Stretch
 from syncws.prepared import PreparedMessage
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
@@ -372,10 +372,23 @@ def test_a_message_that_there_is_no_room_for(wait: bool) -> None:
         sending = start(ws.send_now, data, wait)
         if not wait:
             assert sending.result()
-            assert ws.backlog > 0
+            eventually(lambda: ws.backlog > 0)  # the keeper may be at it
         assert peer.read_frame() == RawFrame(BINARY, data)
         assert sending.result()
         eventually(lambda: ws.backlog == 0)
+
+
+def test_a_message_that_can_never_wait_is_an_error_although_there_is_room() -> None:
+    with raw_pair(max_backlog=100) as (ws, peer):
+        assert not ws.send_now(bytes(101), False)
+        with pytest.raises(BacklogFull):
+            ws.send(bytes(101), wait=False)
+        assert ws.send_now(bytes(100), False)
+        assert ws.send_now(bytes(101), True)
+        assert [peer.read_frame() for _ in range(2)] == [RawFrame(BINARY, bytes(100)), RawFrame(BINARY, bytes(101))]
+    with raw_pair(max_backlog=2**100) as (ws, peer):
+        assert ws.send_now(bytes(1000), False)
+        assert peer.read_frame() == RawFrame(BINARY, bytes(1000))
 
 
 def test_what_was_posted_meanwhile_leaves_with_this_thread(ends: Ends) -> None:
@@ -497,6 +510,19 @@ def test_only_what_may_wait_is_gathered() -> None:
     assert ws.send_now("b", True)
     assert ws._writer._gathered is not None
     assert peer.read_frame() == RawFrame(TEXT, b"b")
+    over(ends)
+
+
+def test_what_is_received_step_by_step_leaves_nothing_to_wait_for() -> None:
+    ends = with_messages("one", "two", "three")
+    ws, peer = ends
+    assert ws.receive() == "one"
+    assert ws._more
+    assert ws.receive(timeout=0) == "two"
+    assert not ws._more
+    ws.send("a")
+    assert not ws._writer.gathered
+    assert peer.read_frame() == RawFrame(TEXT, b"a")
     over(ends)
 
 

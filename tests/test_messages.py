@@ -746,3 +746,15 @@ def test_what_is_set_aside_comes_first() -> None:
     assert not reader.set_aside
     assert reader.next_plain() == "two"
     assert reader.completed == reader.arrived == 2
+
+
+def test_giving_back_the_memory_of_the_decompressor_loses_nothing() -> None:
+    client_reader().release_inflater()  # there is none
+    reader = deflating_reader(frame(TEXT, HELLO, rsv1=True))
+    reader.release_inflater()
+    assert reader.next_message() == "Hello"
+    reader.release_inflater()
+    # RFC 7692, 7.2.3.2: the second one refers to the first.
+    reader.feed(frame(TEXT, bytes.fromhex("f200110000"), rsv1=True))
+    reader.release_inflater()
+    assert reader.next_message() == "Hello"
