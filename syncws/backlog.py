@@ -36,17 +36,20 @@ class Backlog:
     :param lock: that its owner may take again, and that nobody holds for long; default: one of its own.
     :param limit: bytes of payload; ``None``: no limit, not on the number of messages either.
     :param drops: make room for a new message by dropping the oldest.
+    :ivar most: how many bytes a message may have that is to wait.
     :ivar items: the messages: opcode, payload, and the bytes of all payloads up to and with this one. Only to be read.
         The same object from the first :meth:`prepare` on; most connections never need a queue.
     """
 
-    __slots__ = ("_accepted", "_closed", "_drops", "_limit", "_lock", "items")
+    __slots__ = ("_accepted", "_closed", "_drops", "_limit", "_lock", "items", "most")
 
     def __init__(
         self, runtime: Runtime = THREADS, limit: int | None = None, *, drops: bool = False, lock: Any = None
     ) -> None:
         self._lock = runtime.rlock() if lock is None else lock
         self._limit = limit
+        # Not a property with a min() in it: for that, the constructor of a connection needs another page of stack.
+        self.most = sys.maxsize if limit is None or limit > sys.maxsize else limit
         self._drops = drops
         self._accepted = 0  # bytes, since the beginning
         self._closed = False
@@ -62,11 +65,6 @@ class Backlog:
                     self.items = items
         assert isinstance(self.items, deque)
         return self.items
-
-    @property
-    def most(self) -> int:
-        """How many bytes a message may have that is to wait."""
-        return sys.maxsize if self._limit is None else min(self._limit, sys.maxsize)
 
     @property
     def size(self) -> int:

@@ -110,6 +110,16 @@ def test_no_pong(side: Side) -> None:
     assert pings.on_due(due + 5) is None
 
 
+def test_nothing_can_be_said_while_nobody_reads(side: Side) -> None:
+    pings, due = begin(side)
+    pings.on_due(due)
+    side.held_up = True
+    assert pings.on_due(due + 5) == due + 20
+    side.held_up = False
+    pings.on_due(due + 20)
+    assert pings.on_due(due + 25) is None
+
+
 def test_something_else_was_received(side: Side) -> None:
     pings, due = begin(side)
     pings.on_due(due)
