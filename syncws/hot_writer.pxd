@@ -36,7 +36,7 @@ cdef class HotWriter:
     cdef public long long messages
     cdef public Py_ssize_t most_queued
 
-    @cython.locals(gathered=Gathered, frame=bytes)
+    @cython.locals(gathered=Gathered, frame=bytes, compressed=bytes)
     cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather) except? -2
 
     @cython.locals(gathered=Gathered, sent=int)

@@ -131,17 +131,21 @@ class HotWriter:
             been begun, and the rest is what waits for room in the socket now.
         :raises OSError: the connection was lost.
         """
+        compressor = self.compressor
+        compressed: bytes | None = None
+        if compressor is not None and len(payload) >= compressor.threshold:
+            if prepared is None or self._masked:
+                return 0
+            # Before the lock is held: a signal handler may interrupt this, and close the connection.
+            compressed = prepared.compressed(compressor.settings)
         if not self._lock.acquire(False):
             return 0
         try:
             if self._posted or self._unsent or self._queued or self._midway or self.ended:
                 return 0
             gathered = self._gathered
-            compressor = self.compressor
-            if compressor is not None and len(payload) >= compressor.threshold:
-                if prepared is None or self._masked:
-                    return 0
-                frame = prepared.compressed(compressor.settings)
+            if compressed is not None:
+                frame = compressed
                 compressor.release()  # it does not know of this message, and would count distances without it
             elif prepared is not None and not self._masked:
                 frame = prepared.frame
