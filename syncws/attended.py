@@ -104,6 +104,8 @@ class Attended(Connection):
         if not self._turn.take_now():
             return selectors.EVENT_WRITE if self._writer.unsent else 0
         self._kept = True
+        # What is sent from now on does not wait for company: if the coalescer met a full socket, nobody would know.
+        self._more = False
         try:
             if not self._gone and self._ending is None:
                 with contextlib.suppress(ConnectionClosed):
