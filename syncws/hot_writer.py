@@ -53,11 +53,11 @@ class Gathered:
         """Add a frame; return False if they are to be sent now: there are many, or nobody else would send them."""
         frames = self.frames
         frames.append(frame)
-        if len(frames) == 1:
-            self._size = len(frame)
-            return self._coalescer.add(self)
-        self._size += len(frame)
-        return self._size < _MOST_GATHERED
+        if len(frames) > 1:
+            self._size += len(frame)
+            return self._size < _MOST_GATHERED
+        self._size = len(frame)
+        return self._size < _MOST_GATHERED and self._coalescer.add(self)
 
     def take(self) -> bytes:
         """Take them out, to be sent by the caller before anything else."""
@@ -70,7 +70,7 @@ class Gathered:
         """Send what the socket takes. For the coalescer; nothing waits, and nothing is raised."""
         frames = self.frames
         with self._lock:
-            before = list(frames)
+            before = list(frames.copy())  # in one step, without a GIL as well: more of them may be added meanwhile
             if not before:
                 return
             data = b"".join(before)
