@@ -48,7 +48,7 @@ class FrameWriter(HotWriter):
     :ivar ended: the close frame is on its way, or a write failed: nothing may follow.
     """
 
-    __slots__ = ("_backlog", "_on_close_sent", "_on_cut_off", "_on_unsent")
+    __slots__ = ("_backlog", "_broken", "_on_close_sent", "_on_cut_off", "_on_unsent")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class FrameWriter(HotWriter):
         self._gathered = None
         # Guarded by _lock: bytes that follow what the transport has taken.
         self._unsent: bytes | memoryview = b""
+        self._broken = False  # guarded by _lock: what had been begun may not have left
         self._midway = False  # guarded by _lock: the fragments of a message are being written
         # The payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, because
         # a signal handler may post while it has interrupted the thread that holds it: each step is one of the dict.
@@ -90,7 +91,7 @@ class FrameWriter(HotWriter):
     @property
     def waiting(self) -> int:
         """How many bytes wait for room in the socket: payloads of messages, and frames that have been begun."""
-        gathered = 0 if self._gathered is None else sum(map(len, list(self._gathered.frames)))
+        gathered = 0 if self._gathered is None else sum(map(len, self._gathered.frames.copy()))
         return len(self._unsent) + gathered + self._backlog.size
 
     @property
@@ -126,17 +127,23 @@ class FrameWriter(HotWriter):
             self.flush_due()
         return True
 
-    def write_rest(self, timeout: float | None) -> None:
-        """Wait until what has been begun, and what was posted meanwhile, has left; errors as for :meth:`write`."""
-        if self._unsent:
+    def write_rest(self, timeout: float | None, begun: bool = True) -> bool:
+        """Wait until what was posted meanwhile has left; return True, and raise errors, as :meth:`write` does.
+
+        :param begun: and the rest of what has been begun, which another thread may be sending: False if it has failed.
+        """
+        if begun:
             with self._lock:
                 try:
                     self._send(self._take_unsent(), timeout)
                 except BaseException as error:
                     self._fail(error, timeout)
                     raise
+                if self._broken:
+                    return False
         self._write_posted(timeout)
         self.flush_due()
+        return True
 
     def queue(self, opcode: int, payload: bytes) -> bool:
         """Have a message written when there is room, without waiting, or return False if nothing may be written.
@@ -224,8 +231,9 @@ class FrameWriter(HotWriter):
         """End the TCP connection and give back its descriptor; writers that wait for the socket wake up."""
         self._transport.abort()
         with self._lock:
+            broken = self._broken or len(self._take_unsent()) > 0
             self._end()
-            self._take_unsent()
+            self._broken = broken
             self._transport.close()
 
     @property
@@ -293,7 +301,7 @@ class FrameWriter(HotWriter):
         self._on_cut_off(reason)
 
     def _end(self) -> None:
-        self.ended = True
+        self.ended = self._broken = True
         self._backlog.close()
 
     def _encode(self, opcode: int, payload: bytes, fin: bool = True) -> bytes:
