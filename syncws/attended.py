@@ -176,8 +176,12 @@ class Attended(Connection):
         else:
             self._writer.release_compressor()
             if self._turn.take_now():
-                self._reader.release_inflater()
-                self._turn.release()
+                self._kept = True  # a receiver with a deadline waits for that moment
+                try:
+                    self._reader.release_inflater()
+                finally:
+                    self._kept = False
+                    self._turn.release()
         return now + _IDLE
 
     def _look_ahead_now(self) -> None:

@@ -187,3 +187,41 @@ def test_a_close_frame_that_was_left_to_a_sender_leaves(monkeypatch: Any) -> Non
             ws.send("x")
         peer.sock.settimeout(0.3)
         assert peer.read_frame() == RawFrame(CLOSE, b"\x03\xe8")
+
+
+def test_a_receiver_does_not_miss_a_message_while_the_decompressor_is_released(monkeypatch: Any) -> None:
+    from syncws.protocol.inflater import Inflater
+
+    inside, go = threading.Event(), threading.Event()
+    real = Inflater.release
+
+    def release(self: Any) -> None:
+        inside.set()
+        go.wait(0.5)
+        real(self)
+
+    with raw_pair(compression=Deflate()) as (ws, peer):
+        peer.send_frame(TEXT, b"a")
+        eventually(lambda: ws.activity)
+        ws._seen = ws._reader.arrived + ws._writer.messages
+        monkeypatch.setattr(Inflater, "release", release)
+        task = start(ws._release_when_idle, time.monotonic())
+        assert inside.wait(DEADLINE)
+        assert ws.receive(timeout=0) == "a"
+        task.result()
+
+
+def test_the_turn_is_given_back_if_the_decompressor_cannot_be_released(monkeypatch: Any) -> None:
+    from syncws.protocol.inflater import Inflater
+
+    def release(self: Any) -> None:
+        raise MemoryError
+
+    with raw_pair(compression=Deflate()) as (ws, peer):
+        with monkeypatch.context() as patched:
+            patched.setattr(Inflater, "release", release)
+            ws._seen = ws._reader.arrived + ws._writer.messages
+            with pytest.raises(MemoryError):
+                ws._release_when_idle(time.monotonic())
+        assert ws._turn.take_now()
+        ws._turn.release()
