@@ -231,7 +231,7 @@ class HotConnection:
             if self._stretch.count > LONGEST_STRETCH:
                 self._transport.pause()
         try:
-            sent = self._writer.send_now(opcode, payload, prepared, self._more and wait)
+            sent = self._writer.send_now(opcode, payload, prepared, self._more and wait, wait)
         except OSError as error:
             self._send_failed(error)
             return False

@@ -94,10 +94,11 @@ class HotWriter:
     """Sends a message when nothing stands in its way."""
 
     __slots__ = (
-        "_coalescer", "_gathered", "_lock", "_masked", "_midway", "_posted", "_queued", "_transport",
+        "_awaited", "_coalescer", "_gathered", "_lock", "_masked", "_midway", "_posted", "_queued", "_transport",
         "_unsent", "compressor", "ended", "messages", "most_queued",
     )  # fmt: skip
 
+    _awaited: bool  # a thread is about to wait until what is left of a message has left
     _coalescer: Coalescer | None
     _gathered: Gathered | None  # once there has been anything
     _lock: Lock
@@ -122,11 +123,14 @@ class HotWriter:
         """Whether a thread is writing at the moment: any, or the one that a calling signal handler has interrupted."""
         return self._lock.locked()
 
-    def send_now(self, opcode: int, payload: bytes, prepared: PreparedMessage | None, gather: bool) -> int:
+    def send_now(
+        self, opcode: int, payload: bytes, prepared: PreparedMessage | None, gather: bool, wait: bool = True
+    ) -> int:
         """Send a whole message at once, if nothing stands in its way.
 
         :param prepared: where the message comes from, if that has its frame already.
         :param gather: it may leave a little later, together with others.
+        :param wait: the caller waits for the rest, with :meth:`syncws.writer.FrameWriter.write_rest`.
         :returns: 1: it has been sent, or gathered; 0: something is in its way, and nothing has been done; -1: it has
             been begun, and the rest is what waits for room in the socket now.
         :raises OSError: the connection was lost.
@@ -143,6 +147,7 @@ class HotWriter:
         try:
             if self._posted or self._unsent or self._queued or self._midway or self.ended:
                 return 0
+            self._awaited = wait
             gathered = self._gathered
             if compressed is not None:
                 frame = compressed

@@ -71,6 +71,7 @@ class FrameWriter(HotWriter):
         self._gathered = None
         # Guarded by _lock: bytes that follow what the transport has taken.
         self._unsent: bytes | memoryview = b""
+        self._awaited = False
         self._broken = False  # guarded by _lock: what had been begun may not have left
         self._midway = False  # guarded by _lock: the fragments of a message are being written
         # The payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, because
@@ -139,6 +140,8 @@ class FrameWriter(HotWriter):
                 except BaseException as error:
                     self._fail(error, timeout)
                     raise
+                finally:
+                    self._awaited = False
                 if self._broken:
                     return False
         self._write_posted(timeout)
@@ -150,11 +153,12 @@ class FrameWriter(HotWriter):
 
         :raises BacklogFull: there is no room among those that wait.
         """
-        if not self._backlog.has_room(len(payload), len(self._unsent)):
+        # What a thread waits for is not in the backlog.
+        if not self._backlog.has_room(len(payload), 0 if self._awaited else len(self._unsent)):
             self.flush_due()  # there may be room in the socket by now
         # Before there is anything in it: whoever writes looks here.
         self._queued = self._backlog.prepare()
-        if not self._backlog.put(opcode, payload, len(self._unsent)):
+        if not self._backlog.put(opcode, payload, 0 if self._awaited else len(self._unsent)):
             return False
         self.flush_due()
         return True

@@ -225,3 +225,22 @@ def test_the_turn_is_given_back_if_the_decompressor_cannot_be_released(monkeypat
                 ws._release_when_idle(time.monotonic())
         assert ws._turn.take_now()
         ws._turn.release()
+
+
+def test_what_a_thread_waits_for_is_not_in_the_backlog(monkeypatch: Any) -> None:
+    go = threading.Event()
+    real = FrameWriter.write_rest
+
+    def write_rest(self: Any, *args: Any) -> Any:
+        go.wait(DEADLINE)
+        return real(self, *args)
+
+    monkeypatch.setattr(FrameWriter, "write_rest", write_rest)
+    with raw_pair(buffer=4096, max_backlog=1000) as (ws, peer):
+        task = start(ws.send, b"x" * 1000000)
+        eventually(lambda: len(ws._writer._unsent))
+        ws.send(b"y" * 1000, wait=False)
+        go.set()
+        assert peer.read_frame() == RawFrame(BINARY, b"x" * 1000000)
+        assert peer.read_frame() == RawFrame(BINARY, b"y" * 1000)
+        task.result()
