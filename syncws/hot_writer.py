@@ -123,6 +123,12 @@ class HotWriter:
         """Whether a thread is writing at the moment: any, or the one that a calling signal handler has interrupted."""
         return self._lock.locked()
 
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits for room in the socket, and for nothing else."""
+        # Whoever holds the lock sees to what is queued: the next step is theirs, with room or without.
+        return bool(self._unsent) or self.gathered or (self._queue_due and not self._lock.locked())
+
     def send_now(
         self, opcode: int, payload: bytes, prepared: PreparedMessage | None, gather: bool, wait: bool = True
     ) -> int:
@@ -199,6 +205,16 @@ class HotWriter:
     def flush_due(self) -> None:
         """Write what is due as far as the socket takes it."""
         raise NotImplementedError
+
+    @property
+    def _queue_due(self) -> bool:
+        return bool(self._queued) and not (self._midway or self.ended)
+
+    def _take_unsent(self) -> bytes | memoryview:
+        data, self._unsent = self._unsent, b""
+        if self._gathered is not None and self._gathered.frames:
+            return b"".join((data, self._gathered.take()))
+        return data
 
     def _send_both(self, header: bytes, payload: bytes) -> int:
         sent = self._transport.try_send_both(header, payload)

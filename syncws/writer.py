@@ -84,12 +84,6 @@ class FrameWriter(HotWriter):
         self.ended = False
 
     @property
-    def unsent(self) -> bool:
-        """Whether something waits for room in the socket, and for nothing else."""
-        # Whoever holds the lock sees to what is queued: the next step is theirs, with room or without.
-        return bool(self._unsent) or self.gathered or (self._queue_due and not self._lock.locked())
-
-    @property
     def waiting(self) -> int:
         """How many bytes wait for room in the socket: payloads of messages, and frames that have been begun."""
         gathered = 0 if self._gathered is None else sum(map(len, self._gathered.frames.copy()))
@@ -244,10 +238,6 @@ class FrameWriter(HotWriter):
     def _due(self) -> bool:
         return bool(self._unsent or self.gathered or (self._posted and not self.ended) or self._queue_due)
 
-    @property
-    def _queue_due(self) -> bool:
-        return bool(self._queued) and not (self._midway or self.ended)
-
     def _catch_up(self, timeout: float | None, deadline: float | None) -> None:
         """Write what goes in front of the next frame; the lock must be held."""
         count = 0 if self._midway else len(self._queued)
@@ -324,12 +314,6 @@ class FrameWriter(HotWriter):
     def _new_key() -> bytes:
         # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
         return urandom(4)
-
-    def _take_unsent(self) -> bytes | memoryview:
-        data, self._unsent = self._unsent, b""
-        if self._gathered is not None and self._gathered.frames:
-            return b"".join((data, self._gathered.take()))
-        return data
 
     def _take_queued(self) -> bytes:
         """Return the frame of the oldest message that is queued, if it may leave now; the lock must be held."""
