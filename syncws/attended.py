@@ -104,6 +104,8 @@ class Attended(Connection):
         if not self._turn.take_now():
             return selectors.EVENT_WRITE if self._writer.unsent else 0
         self._kept = True
+        # What is sent from now on does not wait for company: if the coalescer met a full socket, nobody would know.
+        self._more = False
         try:
             if not self._gone and self._ending is None:
                 with contextlib.suppress(ConnectionClosed):
@@ -174,8 +176,12 @@ class Attended(Connection):
         else:
             self._writer.release_compressor()
             if self._turn.take_now():
-                self._reader.release_inflater()
-                self._turn.release()
+                self._kept = True  # a receiver with a deadline waits for that moment
+                try:
+                    self._reader.release_inflater()
+                finally:
+                    self._kept = False
+                    self._turn.release()
         return now + _IDLE
 
     def _look_ahead_now(self) -> None:

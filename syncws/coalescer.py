@@ -110,22 +110,27 @@ class Coalescer:
     def _run(self) -> None:
         sleep = _native("time", "sleep")
         idle = 0
-        while True:
-            sleep(_BOUND)
-            idle = 0 if self._waiting else idle + 1
-            self.flush()
-            if idle > _IDLE_ROUNDS:
-                self._sleep()
-                idle = 0
+        try:
+            while True:
+                sleep(_BOUND)
+                idle = 0 if self._waiting else idle + 1
+                self.flush()
+                if idle > _IDLE_ROUNDS:
+                    self._sleep()
+                    idle = 0
+        finally:
+            self._running = False  # there is no memory, for example: the next one to be added starts another thread
 
     def _sleep(self) -> None:
         """Wait until something is gathered."""
         with self._changing:
             self._bell.acquire(False)
             self._asleep = True
-            if self._waiting:  # added by somebody who saw this thread awake
+        # Not before the lock is free again: whoever could not have it relies on this.
+        if self._waiting:
+            with self._changing:
                 self._asleep = False
-                return
+            return
         self._bell.acquire()
 
 

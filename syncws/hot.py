@@ -231,16 +231,18 @@ class HotConnection:
             if self._stretch.count > LONGEST_STRETCH:
                 self._transport.pause()
         try:
-            sent = self._writer.send_now(opcode, payload, prepared, self._more and wait)
+            sent = self._writer.send_now(opcode, payload, prepared, self._more and wait, wait)
         except OSError as error:
             self._send_failed(error)
             return False
-        if sent == 0:
-            return False
         writer = self._writer
         # Those were posted by somebody who has left them to this thread.
+        if sent == 0:
+            if writer._posted:
+                writer.flush_due()  # what comes next may wait for something else, or find that it is over
+            return False
         if sent < 0 or writer._posted or writer._queued:
-            self._send_rest(wait)
+            self._send_rest(wait, sent < 0)
         return True
 
     def _may_read(self) -> bool:
@@ -266,6 +268,7 @@ class HotConnection:
             data = self._transport.read()
         except OSError as error:
             self._lost(str(error))
+            self._transport.abort()  # it may be told only once: the next read, which is to find the end, does not wait
             return None
         if not data:
             return None  # the end of the stream is there for the next one as well
@@ -292,5 +295,5 @@ class HotConnection:
     def _send_failed(self, error: OSError) -> None:
         raise NotImplementedError
 
-    def _send_rest(self, wait: bool) -> None:
+    def _send_rest(self, wait: bool, begun: bool) -> None:
         raise NotImplementedError

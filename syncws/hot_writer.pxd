@@ -22,6 +22,7 @@ cdef class Gathered:
 
 
 cdef class HotWriter:
+    cdef public bint _awaited
     cdef public object _coalescer
     cdef public Gathered _gathered
     cdef public object _lock
@@ -36,8 +37,8 @@ cdef class HotWriter:
     cdef public long long messages
     cdef public Py_ssize_t most_queued
 
-    @cython.locals(gathered=Gathered, frame=bytes)
-    cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather) except? -2
+    @cython.locals(gathered=Gathered, frame=bytes, compressed=bytes)
+    cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather, bint wait=*) except? -2
 
     @cython.locals(gathered=Gathered, sent=int)
     cpdef bint send_gathered(self) except -1

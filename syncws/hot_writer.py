@@ -53,11 +53,11 @@ class Gathered:
         """Add a frame; return False if they are to be sent now: there are many, or nobody else would send them."""
         frames = self.frames
         frames.append(frame)
-        if len(frames) == 1:
-            self._size = len(frame)
-            return self._coalescer.add(self)
-        self._size += len(frame)
-        return self._size < _MOST_GATHERED
+        if len(frames) > 1:
+            self._size += len(frame)
+            return self._size < _MOST_GATHERED
+        self._size = len(frame)
+        return self._size < _MOST_GATHERED and self._coalescer.add(self)
 
     def take(self) -> bytes:
         """Take them out, to be sent by the caller before anything else."""
@@ -70,7 +70,7 @@ class Gathered:
         """Send what the socket takes. For the coalescer; nothing waits, and nothing is raised."""
         frames = self.frames
         with self._lock:
-            before = list(frames)
+            before = list(frames.copy())  # in one step, without a GIL as well: more of them may be added meanwhile
             if not before:
                 return
             data = b"".join(before)
@@ -94,10 +94,11 @@ class HotWriter:
     """Sends a message when nothing stands in its way."""
 
     __slots__ = (
-        "_coalescer", "_gathered", "_lock", "_masked", "_midway", "_posted", "_queued", "_transport",
+        "_awaited", "_coalescer", "_gathered", "_lock", "_masked", "_midway", "_posted", "_queued", "_transport",
         "_unsent", "compressor", "ended", "messages", "most_queued",
     )  # fmt: skip
 
+    _awaited: bool  # a thread is about to wait until what is left of a message has left
     _coalescer: Coalescer | None
     _gathered: Gathered | None  # once there has been anything
     _lock: Lock
@@ -122,26 +123,40 @@ class HotWriter:
         """Whether a thread is writing at the moment: any, or the one that a calling signal handler has interrupted."""
         return self._lock.locked()
 
-    def send_now(self, opcode: int, payload: bytes, prepared: PreparedMessage | None, gather: bool) -> int:
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits for room in the socket, and for nothing else."""
+        # Whoever holds the lock sees to what is queued: the next step is theirs, with room or without.
+        return bool(self._unsent) or self.gathered or (self._queue_due and not self._lock.locked())
+
+    def send_now(
+        self, opcode: int, payload: bytes, prepared: PreparedMessage | None, gather: bool, wait: bool = True
+    ) -> int:
         """Send a whole message at once, if nothing stands in its way.
 
         :param prepared: where the message comes from, if that has its frame already.
         :param gather: it may leave a little later, together with others.
+        :param wait: the caller waits for the rest, with :meth:`syncws.writer.FrameWriter.write_rest`.
         :returns: 1: it has been sent, or gathered; 0: something is in its way, and nothing has been done; -1: it has
             been begun, and the rest is what waits for room in the socket now.
         :raises OSError: the connection was lost.
         """
+        compressor = self.compressor
+        compressed: bytes | None = None
+        if compressor is not None and len(payload) >= compressor.threshold:
+            if prepared is None or self._masked:
+                return 0
+            # Before the lock is held: a signal handler may interrupt this, and close the connection.
+            compressed = prepared.compressed(compressor.settings)
         if not self._lock.acquire(False):
             return 0
         try:
             if self._posted or self._unsent or self._queued or self._midway or self.ended:
                 return 0
+            self._awaited = wait
             gathered = self._gathered
-            compressor = self.compressor
-            if compressor is not None and len(payload) >= compressor.threshold:
-                if prepared is None or self._masked:
-                    return 0
-                frame = prepared.compressed(compressor.settings)
+            if compressed is not None:
+                frame = compressed
                 compressor.release()  # it does not know of this message, and would count distances without it
             elif prepared is not None and not self._masked:
                 frame = prepared.frame
@@ -190,6 +205,16 @@ class HotWriter:
     def flush_due(self) -> None:
         """Write what is due as far as the socket takes it."""
         raise NotImplementedError
+
+    @property
+    def _queue_due(self) -> bool:
+        return bool(self._queued) and not (self._midway or self.ended)
+
+    def _take_unsent(self) -> bytes | memoryview:
+        data, self._unsent = self._unsent, b""
+        if self._gathered is not None and self._gathered.frames:
+            return b"".join((data, self._gathered.take()))
+        return data
 
     def _send_both(self, header: bytes, payload: bytes) -> int:
         sent = self._transport.try_send_both(header, payload)

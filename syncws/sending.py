@@ -149,13 +149,14 @@ class Sending(Attended):
             self._give_back_if_free()
         raise self._fate.error(self, error)
 
-    def _send_rest(self, wait: bool) -> None:
-        """Wait until a message that has been begun has left; or have it leave in the background."""
+    def _send_rest(self, wait: bool, begun: bool) -> None:
+        """Wait until a message that has been begun, and what was posted, has left; or have it leave by itself."""
         if not wait:
             self._writer.flush_due()
             return
         try:
-            self._writer.write_rest(self._options.send_timeout)
+            if not self._writer.write_rest(self._options.send_timeout, begun):
+                raise ConnectionAbortedError("another thread could not write the rest of the message")
         except TimeoutError:
             raise
         except OSError as error:

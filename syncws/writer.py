@@ -48,7 +48,7 @@ class FrameWriter(HotWriter):
     :ivar ended: the close frame is on its way, or a write failed: nothing may follow.
     """
 
-    __slots__ = ("_backlog", "_on_close_sent", "_on_cut_off", "_on_unsent")
+    __slots__ = ("_backlog", "_broken", "_on_close_sent", "_on_cut_off", "_on_unsent")
 
     def __init__(
         self,
@@ -71,6 +71,8 @@ class FrameWriter(HotWriter):
         self._gathered = None
         # Guarded by _lock: bytes that follow what the transport has taken.
         self._unsent: bytes | memoryview = b""
+        self._awaited = False
+        self._broken = False  # guarded by _lock: what had been begun may not have left
         self._midway = False  # guarded by _lock: the fragments of a message are being written
         # The payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, because
         # a signal handler may post while it has interrupted the thread that holds it: each step is one of the dict.
@@ -82,15 +84,9 @@ class FrameWriter(HotWriter):
         self.ended = False
 
     @property
-    def unsent(self) -> bool:
-        """Whether something waits for room in the socket, and for nothing else."""
-        # Whoever holds the lock sees to what is queued: the next step is theirs, with room or without.
-        return bool(self._unsent) or self.gathered or (self._queue_due and not self._lock.locked())
-
-    @property
     def waiting(self) -> int:
         """How many bytes wait for room in the socket: payloads of messages, and frames that have been begun."""
-        gathered = 0 if self._gathered is None else sum(map(len, list(self._gathered.frames)))
+        gathered = 0 if self._gathered is None else sum(map(len, self._gathered.frames.copy()))
         return len(self._unsent) + gathered + self._backlog.size
 
     @property
@@ -126,28 +122,37 @@ class FrameWriter(HotWriter):
             self.flush_due()
         return True
 
-    def write_rest(self, timeout: float | None) -> None:
-        """Wait until what has been begun, and what was posted meanwhile, has left; errors as for :meth:`write`."""
-        if self._unsent:
+    def write_rest(self, timeout: float | None, begun: bool = True) -> bool:
+        """Wait until what was posted meanwhile has left; return True, and raise errors, as :meth:`write` does.
+
+        :param begun: and the rest of what has been begun, which another thread may be sending: False if it has failed.
+        """
+        if begun:
             with self._lock:
                 try:
                     self._send(self._take_unsent(), timeout)
                 except BaseException as error:
                     self._fail(error, timeout)
                     raise
+                finally:
+                    self._awaited = False
+                if self._broken:
+                    return False
         self._write_posted(timeout)
         self.flush_due()
+        return True
 
     def queue(self, opcode: int, payload: bytes) -> bool:
         """Have a message written when there is room, without waiting, or return False if nothing may be written.
 
         :raises BacklogFull: there is no room among those that wait.
         """
-        if not self._backlog.has_room(len(payload), len(self._unsent)):
+        # What a thread waits for is not in the backlog.
+        if not self._backlog.has_room(len(payload), 0 if self._awaited else len(self._unsent)):
             self.flush_due()  # there may be room in the socket by now
         # Before there is anything in it: whoever writes looks here.
         self._queued = self._backlog.prepare()
-        if not self._backlog.put(opcode, payload, len(self._unsent)):
+        if not self._backlog.put(opcode, payload, 0 if self._awaited else len(self._unsent)):
             return False
         self.flush_due()
         return True
@@ -224,17 +229,14 @@ class FrameWriter(HotWriter):
         """End the TCP connection and give back its descriptor; writers that wait for the socket wake up."""
         self._transport.abort()
         with self._lock:
+            broken = self._broken or len(self._take_unsent()) > 0
             self._end()
-            self._take_unsent()
+            self._broken = broken
             self._transport.close()
 
     @property
     def _due(self) -> bool:
         return bool(self._unsent or self.gathered or (self._posted and not self.ended) or self._queue_due)
-
-    @property
-    def _queue_due(self) -> bool:
-        return bool(self._queued) and not (self._midway or self.ended)
 
     def _catch_up(self, timeout: float | None, deadline: float | None) -> None:
         """Write what goes in front of the next frame; the lock must be held."""
@@ -293,7 +295,7 @@ class FrameWriter(HotWriter):
         self._on_cut_off(reason)
 
     def _end(self) -> None:
-        self.ended = True
+        self.ended = self._broken = True
         self._backlog.close()
 
     def _encode(self, opcode: int, payload: bytes, fin: bool = True) -> bytes:
@@ -312,12 +314,6 @@ class FrameWriter(HotWriter):
     def _new_key() -> bytes:
         # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
         return urandom(4)
-
-    def _take_unsent(self) -> bytes | memoryview:
-        data, self._unsent = self._unsent, b""
-        if self._gathered is not None and self._gathered.frames:
-            return b"".join((data, self._gathered.take()))
-        return data
 
     def _take_queued(self) -> bytes:
         """Return the frame of the oldest message that is queued, if it may leave now; the lock must be held."""

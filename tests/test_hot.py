@@ -557,7 +557,7 @@ def test_many_threads_send() -> None:
         lambda: HotConnection()._receive(None),
         lambda: HotConnection()._send(b"", True, None),
         lambda: HotConnection()._send_failed(LOST),
-        lambda: HotConnection()._send_rest(True),
+        lambda: HotConnection()._send_rest(True, True),
     ],
     ids=range(7),
 )
