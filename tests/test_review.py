@@ -6,21 +6,22 @@ from collections import deque
 from typing import Any
 
 import pytest
-from peers import DEADLINE, RawFrame, eventually, pair, raw_pair, sockets, start, websocket
-from syncws.protocol.codes import BINARY, TEXT, CLOSE
-from syncws.prepared import PreparedMessage
-from syncws.protocol.deflate import Deflate
-from syncws.coalescer import Coalescer
-from syncws.writer import FrameWriter
-from syncws.errors import ConnectionClosed
-from syncws.transport import transport_for
+from peers import DEADLINE, RawFrame, eventually, raw_pair, sockets, start, websocket
+
 import syncws.prepared
+from syncws.coalescer import Coalescer
+from syncws.errors import ConnectionClosed
+from syncws.prepared import PreparedMessage
+from syncws.protocol.codes import BINARY, CLOSE, TEXT
+from syncws.protocol.deflate import Deflate
+from syncws.writer import FrameWriter
 
 
 def test_a_handler_closes_while_a_prepared_message_is_compressed(monkeypatch: Any) -> None:
     real = syncws.prepared.compress_once
     took = []
     with raw_pair(compression=Deflate(threshold=0), close_timeout=1.0) as (ws, peer):
+
         def interrupted(*args: Any, **kw: Any) -> bytes:
             began = time.monotonic()
             ws.close()  # a signal handler
@@ -39,6 +40,7 @@ def test_what_is_left_by_the_coalescer_leaves_when_there_is_room() -> None:
     ready, over = threading.Event(), threading.Event()
     one, two = sockets(buffer=4096)
     from peers import RawPeer
+
     peer = RawPeer(two, masked=True)
     peer.sock.settimeout(3)
     ws = websocket(one, "server", peer.frame(TEXT, b"a") + peer.frame(TEXT, b"b"))
@@ -59,7 +61,9 @@ def test_what_is_left_by_the_coalescer_leaves_when_there_is_room() -> None:
     finally:
         over.set()
         task.result()
-        ws.abort(); ws.close(); peer.close()
+        ws.abort()
+        ws.close()
+        peer.close()
 
 
 def test_send_does_not_return_while_another_thread_sends_the_rest(monkeypatch: Any) -> None:
@@ -154,9 +158,11 @@ def test_a_read_that_fails_once() -> None:
     with raw_pair() as (ws, peer):
         transport = ws._transport
         real = transport.read
+
         def read() -> Any:
             transport.read = real
             raise OSError(113, "no route to host")
+
         transport.read = read
         task = start(ws.receive)
         task.join(1)
