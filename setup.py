@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import sysconfig
 import textwrap
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -41,6 +42,10 @@ COMPILED = [
 ]
 if sys.platform == "win32":
     COMPILED.remove("syncws._descriptor")  # its system calls are those of POSIX
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    # Several threads look at what these have; in C, without the GIL, one could see what another has just freed.
+    for name in ("syncws.hot", "syncws.hot_writer", "syncws.readiness"):
+        COMPILED.remove(name)
 DIRECTIVES = {
     "language_level": 3,
     # Types are those of the .pxd files: what an annotation says is for mypy, and would change what the code does.

@@ -11,6 +11,14 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.errno cimport EAGAIN, EINTR, ETIMEDOUT, errno
 from libc.string cimport memset
 
+cdef extern from * nogil:
+    """
+    #include <sys/socket.h>
+    #ifndef MSG_NOSIGNAL  /* older versions of macOS; Python ignores the signal in any case */
+    #define MSG_NOSIGNAL 0
+    #endif
+    """
+
 cdef extern from "<sys/socket.h>" nogil:
     enum:
         MSG_DONTWAIT

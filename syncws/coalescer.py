@@ -89,7 +89,7 @@ class Coalescer:
         # Whoever has it already, such as the thread on its way to sleep, or what a calling signal handler has
         # interrupted, comes to what has just been added.
         if not self._changing.acquire(False):
-            return True
+            return self._running
         try:
             if not self._running:
                 self._start()
@@ -104,7 +104,7 @@ class Coalescer:
         try:
             _native("_thread", "start_new_thread")(self._run, ())
             self._running = True
-        except RuntimeError:  # there can be no more threads
+        except RuntimeError:  # there can be no more threads, and nobody has been told that one would come
             self._waiting.clear()
 
     def _run(self) -> None:

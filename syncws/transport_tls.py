@@ -52,7 +52,8 @@ class TLSTransport(SocketBase):
             data: bytes = self._retry(lambda: self._tls.recv(size), deadline)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
-        self._drained = len(data) < size and not self._tls.pending()
+        with self._lock:
+            self._drained = len(data) < size and not self._tls.pending()
         self._adapt(len(data))
         return data
 

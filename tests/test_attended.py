@@ -34,7 +34,9 @@ from peers import (
 from syncws.errors import ConnectionClosed
 from syncws.keeper import TICK
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from syncws.protocol.deflate import Compressor, Deflate
 from syncws.protocol.frames import encode_frame
+from syncws.protocol.inflater import Inflater
 from syncws.protocol.machine import State
 
 NORMAL = (1000).to_bytes(2, "big")
@@ -320,6 +322,37 @@ def test_each_piece_of_a_stream_has_its_own_time() -> None:
             peer.send_frame(CONTINUATION, b"%d" % number, fin=number == 5)
         received += list(pieces)
         assert received == list("012345")
+
+
+# Compression.
+
+
+def test_what_has_fallen_idle_gives_back_what_compression_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = []
+    monkeypatch.setattr(Compressor, "release", lambda compressor: released.append("compressor"))
+    monkeypatch.setattr(Inflater, "release", lambda inflater: released.append("inflater"))
+    with raw_pair(compression=Deflate(), ping_interval=None) as (ws, _):
+        now = time.monotonic()
+        ws.send("a message")
+        released.clear()
+        due = ws._release_when_idle(now)
+        assert released == []  # there has been something
+        assert due > now
+        ws._release_when_idle(due)
+        assert released == ["compressor", "inflater"]
+        released.clear()
+        with ws._writer._lock:
+            assert ws._turn.take_now()
+            ws._release_when_idle(due)  # both are in use
+            ws._turn.release()
+        assert released == []
+
+
+def test_without_compression_there_is_nothing_to_give_back() -> None:
+    with raw_pair(ping_interval=None) as (ws, _):
+        assert ws._release_when_idle(0.0) == math.inf
+        ws._writer.release_compressor()
+        ws._reader.release_inflater()
 
 
 # Ages.

@@ -92,8 +92,10 @@ def test_somebody_else_starts_it_or_wakes_it_up() -> None:
     # Such as the thread that a calling signal handler has interrupted.
     coalescer = Coalescer()
     with coalescer._changing:
+        assert not coalescer.add(Note())  # which may fail
+        coalescer._running = coalescer._asleep = True
         assert coalescer.add(Note())
-    assert not coalescer._running
+    coalescer._waiting.pop()
     assert len(coalescer._waiting) == 1
 
 

@@ -19,7 +19,7 @@ import pytest
 from peers import DEADLINE, Kind, eventually, open_descriptors, reset, sockets, start, threads_only, tls_transports
 
 from syncws.descriptor import PureDescriptor
-from syncws.transport import RECV_SIZE, SocketTransport, Transport, remaining, transport_for
+from syncws.transport import RECV_SIZE, SocketBase, SocketTransport, Transport, remaining, transport_for
 from syncws.transport_tls import TLSTransport
 
 Ends = tuple[Transport, Transport]
@@ -426,3 +426,24 @@ def unwrap(sock: Any) -> None:
     sock.settimeout(DEADLINE)
     with contextlib.suppress(OSError):  # the other side does not answer
         sock.unwrap()
+
+
+def test_what_each_kind_of_transport_has_of_its_own() -> None:
+    one, two = socket.socketpair()
+    with one, two:
+        base = SocketBase(one)
+        for call in (base.recv, lambda: base.try_send(b"x"), lambda: base.try_send_both(b"x", b"y")):
+            with pytest.raises(NotImplementedError):
+                call()
+
+
+def test_where_there_is_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("select.poll")
+    one, two = socket.socketpair()
+    with two:
+        transport = SocketTransport(one)
+        with pytest.raises(TimeoutError):
+            transport.recv(time.monotonic())
+        two.sendall(b"x")
+        assert transport.recv(time.monotonic() + DEADLINE) == b"x"
+        transport.close()

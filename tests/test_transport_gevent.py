@@ -33,7 +33,13 @@ from peers import DEADLINE, open_descriptors, reset, sockets
 from syncws.descriptor import PureDescriptor
 from syncws.runtime_gevent import GREENLETS
 from syncws.transport import RECV_SIZE, SocketTransport, transport_for
-from syncws.transport_gevent import GreenletTLSTransport, GreenletTransport, _after_fork, transport_for_greenlets
+from syncws.transport_gevent import (
+    GreenletTLSTransport,
+    GreenletTransport,
+    _after_fork,
+    _GreenletBase,
+    transport_for_greenlets,
+)
 
 Ends = tuple[Any, Any]
 PAST = 1e-9  # a deadline; unlike NOW, others may run before it has its effect
@@ -727,3 +733,31 @@ def test_what_has_been_closed_after_a_fork_is_closed(ends: Ends) -> None:
         with pytest.raises(OSError) as caught:
             end.recv(late())
         assert caught.value.errno == errno.EBADF
+
+
+def test_what_each_kind_of_transport_has_of_its_own() -> None:
+    one, two = socket.socketpair()
+    with one, two:
+        base = _GreenletBase(one, one)
+        for call in (base._read_now, lambda: base.try_send(b"x")):
+            with pytest.raises(NotImplementedError):
+                call()
+        base.close()
+
+
+def test_the_kernel_giving_up_a_tls_peer_is_not_a_deadline() -> None:
+    class Session:
+        def read(self, *_: Any) -> Any:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+        write = read
+
+    one, two = tls_sockets()
+    server: Any = transport_for_greenlets(one)
+    server._session = Session()
+    server._receive = server._session.read
+    for call in (lambda: server.recv(late()), lambda: server.try_send(b"x")):
+        with pytest.raises(ConnectionAbortedError, match="timed out"):
+            call()
+    server.close()
+    two.close()

@@ -1,3 +1,5 @@
+"""What a second and a third thread, or a signal handler, must not come in between: each of these once went wrong."""
+
 from __future__ import annotations
 
 import threading
@@ -100,7 +102,7 @@ def test_send_fails_when_another_thread_fails_with_the_rest(monkeypatch: Any) ->
         return real(self, *args)
 
     monkeypatch.setattr(FrameWriter, "write_rest", write_rest)
-    with raw_pair(buffer=4096) as (ws, peer):
+    with raw_pair(buffer=4096) as (ws, _peer):
         first = start(ws.send, b"x" * 1000000)
         eventually(lambda: len(ws._writer._unsent))
         second = start(ws.send, b"y", timeout=0.1)
@@ -223,7 +225,7 @@ def test_the_turn_is_given_back_if_the_decompressor_cannot_be_released(monkeypat
     def release(self: Any) -> None:
         raise MemoryError
 
-    with raw_pair(compression=Deflate()) as (ws, peer):
+    with raw_pair(compression=Deflate()) as (ws, _peer):
         with monkeypatch.context() as patched:
             patched.setattr(Inflater, "release", release)
             ws._seen = ws._reader.arrived + ws._writer.messages
