@@ -218,11 +218,13 @@ class HotWriter:
 
     def _send_both(self, header: bytes, payload: bytes) -> int:
         sent = self._transport.try_send_both(header, payload)
+        if sent == len(header) + len(payload):
+            return 1
         if sent >= len(header):
             self._unsent = memoryview(payload)[sent - len(header) :]
         else:
             self._unsent = header[sent:] + payload
-        return -1 if self._unsent else 1
+        return -1
 
     def _send_some(self, data: bytes) -> int:
         sent = self._transport.try_send(data)
