@@ -15,7 +15,6 @@ Any thread or greenlet may call :meth:`Coalescer.add`, which does not wait.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import importlib
 import os
 import sys
@@ -59,8 +58,8 @@ class Coalescer:
 
     def flush(self) -> None:
         """Send what the sockets take of all that has been gathered."""
-        with self._flushing, contextlib.suppress(IndexError):  # no more
-            while True:
+        with self._flushing:
+            for _ in range(len(self._waiting)):  # what comes meanwhile has its millisecond still
                 self._waiting.popleft().flush()
 
     def before_fork(self) -> None:

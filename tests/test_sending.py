@@ -29,7 +29,7 @@ def test_a_message_that_cannot_be_queued_because_a_write_has_failed(monkeypatch:
             ws.send("late", wait=False)
 
 
-def test_a_rest_that_cannot_be_sent_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rest_that_cannot_be_sent_in_time() -> None:
     with raw_pair(buffer=4096, send_timeout=0.05) as (ws, _):
         task = start(ws.send, b"x" * 1_000_000)
         with pytest.raises(TimeoutError, match=r"the peer has not read for 0\.05 s"):
