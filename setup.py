@@ -31,8 +31,10 @@ from setuptools.command.build_py import build_py
 # The modules that are compiled; a further one is a line here.
 COMPILED = [
     "syncws._descriptor",
+    "syncws._thread_lock",
     "syncws.hot",
     "syncws.hot_writer",
+    "syncws.locks",
     "syncws.readiness",
     "syncws.runtime_gevent",
     "syncws.protocol.messages",
@@ -41,10 +43,11 @@ COMPILED = [
     "syncws.protocol.parser",
 ]
 if sys.platform == "win32":
-    COMPILED.remove("syncws._descriptor")  # its system calls are those of POSIX
+    for name in ("syncws._descriptor", "syncws.readiness"):  # system calls of POSIX, and what knows their C types
+        COMPILED.remove(name)
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     # Several threads look at what these have; in C, without the GIL, one could see what another has just freed.
-    for name in ("syncws.hot", "syncws.hot_writer", "syncws.readiness"):
+    for name in ("syncws._thread_lock", "syncws.hot", "syncws.hot_writer", "syncws.readiness"):
         COMPILED.remove(name)
 DIRECTIVES = {
     "language_level": 3,

@@ -2,6 +2,8 @@
 
 What can be done at once is done without giving up the GIL: with a thread in the process that computes, each time it is
 given up costs a switch interval until it comes back. It is given up to wait, and to copy what is large.
+To find out that nothing has come is a system call as well, so after that the next reads wait at once, until one brings
+as much as it has asked for.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -50,19 +52,17 @@ cdef enum:
     MOST = 131072
     # From this size on, in bytes, copying to the kernel takes so long that other threads are let run meanwhile.
     LARGE = 131072
+    # So many reads wait at once when one has found nothing.
+    PATIENCE = 15
 
 
 cdef class Descriptor:
     """See descriptor.py."""
 
-    cdef int _number
-    cdef Py_ssize_t _size
-    cdef readonly bint filled
-    cdef public object sent
-
     def __init__(self, sock):
         self._number = sock.fileno()
         self._size = LEAST
+        self._patience = 0
         self.filled = True
         self.sent = 0
 
@@ -71,7 +71,7 @@ cdef class Descriptor:
         self._number = -1
         self.filled = True  # the next read will not wait for it
 
-    def recv_now(self):
+    cpdef bytes recv_now(self):
         """See descriptor.py."""
         return self._recv(MSG_DONTWAIT)
 
@@ -79,9 +79,13 @@ cdef class Descriptor:
         """See descriptor.py."""
         cdef pollfd waiting
         cdef int ready
-        data = self._recv(MSG_DONTWAIT)
-        if data is not None:
-            return data
+        if self._patience > 0 and self._size <= SMALL:
+            self._patience -= 1
+        else:
+            data = self._recv(MSG_DONTWAIT)
+            if data is not None:
+                return data
+            self._patience = PATIENCE
         if self._size == LEAST:
             return self._recv(0)
         if self._size <= SMALL:
@@ -93,7 +97,7 @@ cdef class Descriptor:
             ready = poll(&waiting, 1, -1)
         return self._recv(MSG_DONTWAIT) if ready > 0 else None
 
-    cdef _recv(self, int flags):
+    cdef bytes _recv(self, int flags):
         cdef char small[LEAST]
         cdef int number = self._number
         cdef Py_ssize_t size = self._size
@@ -110,7 +114,7 @@ cdef class Descriptor:
         self._adapt(received)
         return PyBytes_FromStringAndSize(small, received)
 
-    cdef _recv_small(self):
+    cdef bytes _recv_small(self):
         cdef char small[SMALL]
         cdef int number = self._number
         cdef Py_ssize_t size = self._size
@@ -122,7 +126,7 @@ cdef class Descriptor:
         self._adapt(received)
         return PyBytes_FromStringAndSize(small, received)
 
-    cdef _recv_large(self):
+    cdef bytes _recv_large(self):
         """Read without waiting, with a buffer of the size that is asked for."""
         cdef Py_ssize_t size = self._size
         cdef ssize_t received
@@ -148,7 +152,7 @@ cdef class Descriptor:
         finally:
             PyMem_RawFree(buffer)
 
-    cdef _nothing(self):
+    cdef bytes _nothing(self):
         if errno == EAGAIN or errno == EINTR:
             return None
         # A TimeoutError would be taken for a deadline that has passed.
@@ -157,6 +161,7 @@ cdef class Descriptor:
     cdef void _adapt(self, Py_ssize_t received) noexcept:
         self.filled = received == self._size
         if self.filled:
+            self._patience = 0
             self._size = min(MOST, self._size * 4)
         elif received * 16 < self._size:
             self._size = max(LEAST, self._size // 4)
@@ -164,6 +169,8 @@ cdef class Descriptor:
     def send(self, data):
         """See descriptor.py."""
         cdef Py_buffer view
+        if type(data) is bytes:
+            return self._send(PyBytes_AS_STRING(data), len(<bytes>data), NULL, 0)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             return self._send(view.buf, view.len, NULL, 0)
@@ -174,7 +181,7 @@ cdef class Descriptor:
         """See descriptor.py."""
         return self._send(PyBytes_AS_STRING(head), len(head), PyBytes_AS_STRING(tail), len(tail))
 
-    cdef _send(self, void* head, size_t head_size, void* tail, size_t tail_size):
+    cdef Py_ssize_t _send(self, void* head, size_t head_size, void* tail, size_t tail_size) except -1:
         cdef iovec parts[2]
         cdef msghdr message
         cdef ssize_t sent

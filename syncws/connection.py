@@ -70,6 +70,7 @@ class Connection(HotConnection):
         self._role = role
         self._options = options
         self._transport = transport
+        self._read_some = transport.read
         self._reader = reader
         # Guards what several parts of the connection note in a moment each.
         self._lock = lock = transport.runtime.rlock()

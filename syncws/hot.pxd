@@ -3,6 +3,7 @@
 cimport cython
 
 from .hot_writer cimport HotWriter
+from .locks cimport HotLock
 from .protocol.messages cimport MessageReader
 
 
@@ -11,7 +12,7 @@ cdef class Stretch:
 
 
 cdef class HotTurn:
-    cdef public object _lock
+    cdef public HotLock _lock
     cdef public int _waiting
     cdef public object _on_free
     cdef public int wanted
@@ -27,6 +28,7 @@ cdef class HotConnection:
     cdef public bint _limited
     cdef public bint _more
     cdef public object _rates
+    cdef public object _read_some
     cdef public MessageReader _reader
     cdef public long long _received
     cdef public bint _receiving

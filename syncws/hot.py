@@ -115,8 +115,8 @@ class HotConnection:
     """Receives a message, and sends one, when nothing else is to be done."""
 
     __slots__ = (
-        "_ending", "_gone", "_limited", "_more", "_rates", "_reader", "_received", "_receiving", "_stretch",
-        "_transport", "_turn", "_writer",
+        "_ending", "_gone", "_limited", "_more", "_rates", "_read_some", "_reader", "_received", "_receiving",
+        "_stretch", "_transport", "_turn", "_writer",
     )  # fmt: skip
 
     _ending: object
@@ -124,6 +124,7 @@ class HotConnection:
     _limited: bool  # there is a limit on the messages in a second, which is not checked here
     _more: bool  # there is another message behind the one that was received
     _rates: Rates
+    _read_some: Callable[[], bytes | None]  # of the transport
     _reader: MessageReader
     _received: int
     _receiving: bool
@@ -249,9 +250,7 @@ class HotConnection:
         """Whether the socket is what is to be looked at next; what has been gathered leaves before."""
         writer = self._writer
         if (
-            self._reader.unfinished
-            or self._reader.set_aside
-            or self._reader.ended
+            not self._reader.between()
             or self._gone
             or self._ending is not None
             or self._turn.wanted
@@ -260,12 +259,12 @@ class HotConnection:
             or writer._queued
         ):
             return False
-        return writer.send_gathered()
+        return writer._gathered is None or writer.send_gathered()
 
     def _read_plain(self) -> str | bytes | None:
         since = _monotonic()
         try:
-            data = self._transport.read()
+            data = self._read_some()
         except OSError as error:
             self._lost(str(error))
             self._transport.abort()  # it may be told only once: the next read, which is to find the end, does not wait

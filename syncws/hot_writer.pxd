@@ -2,6 +2,8 @@
 
 cimport cython
 
+from .locks cimport HotLock
+
 from .protocol.frames cimport encode_frame, frame_header
 
 
@@ -10,14 +12,14 @@ cdef class Gathered:
     cdef object _coalescer
     cdef object _lock
     cdef Py_ssize_t _size
-    cdef readonly object frames
+    cdef readonly list frames
 
-    @cython.locals(frame=bytes)
+    @cython.locals(frames=list)
     cpdef bint add(self, bytes frame) except -1
 
     cpdef bytes take(self)
 
-    @cython.locals(data=bytes, sent=Py_ssize_t)
+    @cython.locals(frames=list, before=list, data=bytes, sent=Py_ssize_t)
     cpdef flush(self)
 
 
@@ -25,12 +27,13 @@ cdef class HotWriter:
     cdef public bint _awaited
     cdef public object _coalescer
     cdef public Gathered _gathered
-    cdef public object _lock
+    cdef public HotLock _lock
     cdef public bint _masked
     cdef public bint _midway
     cdef public dict _posted
     cdef public object _queued
     cdef public object _transport
+    cdef public object _try_send
     cdef public object _unsent
     cdef public object compressor
     cdef public bint ended

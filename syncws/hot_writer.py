@@ -9,14 +9,13 @@ This module is compiled where that is possible; :mod:`syncws.hot` says what that
 
 from __future__ import annotations
 
-from collections import deque
 from os import urandom
 from typing import TYPE_CHECKING, Any
 
 from .protocol.frames import encode_frame, frame_header
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .coalescer import Coalescer
     from .prepared import PreparedMessage
@@ -47,7 +46,7 @@ class Gathered:
         self._coalescer = coalescer
         self._lock = coalescer.new_lock()
         self._size = 0
-        self.frames: deque[bytes] = deque()
+        self.frames: list[bytes] = []
 
     def add(self, frame: bytes) -> bool:
         """Add a frame; return False if they are to be sent now: there are many, or nobody else would send them."""
@@ -70,7 +69,7 @@ class Gathered:
         """Send what the socket takes. For the coalescer; nothing waits, and nothing is raised."""
         frames = self.frames
         with self._lock:
-            before = list(frames.copy())  # in one step, without a GIL as well: more of them may be added meanwhile
+            before = frames.copy()  # in one step: more of them may be added meanwhile
             if not before:
                 return
             data = b"".join(before)
@@ -80,12 +79,11 @@ class Gathered:
                 frames.clear()  # the connection was lost; who reads from it finds out how
                 return
             # They are never empty before all has been sent: whoever writes looks without the lock.
-            for _ in range(len(before) - 1):
-                frames.popleft()
+            del frames[: len(before) - 1]
             if sent < len(data):
                 frames[0] = data[sent:]
                 return
-            frames.popleft()
+            del frames[0]
         if frames:
             self._coalescer.add(self)
 
@@ -95,7 +93,7 @@ class HotWriter:
 
     __slots__ = (
         "_awaited", "_coalescer", "_gathered", "_lock", "_masked", "_midway", "_posted", "_queued", "_transport",
-        "_unsent", "compressor", "ended", "messages", "most_queued",
+        "_try_send", "_unsent", "compressor", "ended", "messages", "most_queued",
     )  # fmt: skip
 
     _awaited: bool  # a thread is about to wait until what is left of a message has left
@@ -107,6 +105,7 @@ class HotWriter:
     _posted: dict[tuple[int, bytes], bytes]
     _queued: Sequence[tuple[int, bytes, int]]
     _transport: Transport
+    _try_send: Callable[[bytes], int]  # of the transport
     _unsent: bytes | memoryview
     compressor: Any
     ended: bool
@@ -227,7 +226,7 @@ class HotWriter:
         return -1
 
     def _send_some(self, data: bytes) -> int:
-        sent = self._transport.try_send(data)
+        sent = self._try_send(data)
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
             return -1

@@ -2,11 +2,13 @@
 
 cimport cython
 
+from ._descriptor cimport Descriptor
 from .hot cimport Stretch
 
 
 @cython.final
 cdef class Readiness:
+    cdef bint _active
     cdef object _hub
     cdef object _watcher
     cdef public object greenlet
@@ -16,7 +18,7 @@ cdef class Readiness:
 
 @cython.final
 cdef class Reading:
-    cdef object _descriptor
+    cdef Descriptor _descriptor
     cdef Stretch _stretch
     cdef Readiness _readable
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import gevent
+import greenlet
 from gevent.hub import get_hub
 
 from .hot import LONGEST_STRETCH, Stretch
 from .transport import remaining
 
 if TYPE_CHECKING:
-    from .descriptor import Descriptor
+    from ._descriptor import Descriptor
 
 __all__ = ["A_READ", "READ", "SIZE_OF_A_WRITE", "WRITE", "Readiness", "Reading"]
 
@@ -27,6 +27,10 @@ READ, WRITE = 1, 2
 A_READ = 4
 SIZE_OF_A_WRITE = 11  # bits
 _TIMED_OUT = object()
+# gevent's own switch() looks each time whether it is the event loop that is to be left, by an attribute that only that
+# one has; here that is known.
+_switch = greenlet.greenlet.switch
+_current = greenlet.getcurrent
 
 
 class Readiness:
@@ -36,8 +40,9 @@ class Readiness:
     fires when nobody waits stops itself, and the next wait starts it again.
     """
 
-    __slots__ = ("_hub", "_watcher", "greenlet")
+    __slots__ = ("_active", "_hub", "_watcher", "greenlet")
 
+    _active: bool  # the watcher is in the event loop
     _hub: Any
     _watcher: Any
     greenlet: Any  # the one that waits
@@ -45,22 +50,27 @@ class Readiness:
     def __init__(self, descriptor: int, events: int) -> None:
         self._hub = get_hub()
         self._watcher = self._hub.loop.io(descriptor, events)
+        self._active = False
         self.greenlet = None
 
     def wait(self, deadline: float | None) -> bool:
         """Wait until the descriptor is ready, or has perhaps become so, or the deadline has passed: that is False."""
-        if not self._watcher.active:
+        if not self._active:
             self._watcher.start(self._on_ready)
-        greenlet = self.greenlet = gevent.getcurrent()
+            self._active = True
+        waiting = self.greenlet = _current()
+        hub = self._hub
         try:
+            if waiting is hub:
+                hub.switch()  # which says that the event loop cannot wait for itself
             if deadline is None:
-                self._hub.switch()
+                _switch(hub)
                 return True
             # What has become ready goes before a deadline that passes in the same round of the event loop.
-            timer = self._hub.loop.timer(remaining(deadline), priority=-1)
+            timer = hub.loop.timer(remaining(deadline), priority=-1)
             try:
-                timer.start(greenlet.switch, _TIMED_OUT, update=True)
-                return self._hub.switch() is not _TIMED_OUT
+                timer.start(waiting.switch, _TIMED_OUT, update=True)
+                return _switch(hub) is not _TIMED_OUT
             finally:
                 timer.close()
         finally:
@@ -75,8 +85,9 @@ class Readiness:
     def _on_ready(self) -> None:
         if self.greenlet is None:
             self._watcher.stop()
+            self._active = False
         else:
-            self.greenlet.switch()
+            _switch(self.greenlet)
 
 
 class Reading:

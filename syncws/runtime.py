@@ -82,8 +82,14 @@ def _start_thread(function: Callable[..., object], name: str, *arguments: object
     threading.Thread(target=function, name=name, args=arguments, daemon=True).start()
 
 
+# Compiled code takes it many times for each message.
+try:
+    from ._thread_lock import ThreadLock
+except ModuleNotFoundError:
+    ThreadLock = threading.Lock  # type: ignore[assignment, misc]
+
 THREADS = Runtime(
-    lock=threading.Lock,
+    lock=ThreadLock,
     rlock=threading.RLock,
     condition=threading.Condition,
     ident=threading.get_ident,

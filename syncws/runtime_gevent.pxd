@@ -2,8 +2,10 @@
 
 cimport cython
 
+from .locks cimport HotLock
+
 
 @cython.final
-cdef class _FairLock:
+cdef class _FairLock(HotLock):
     cdef bint _held
     cdef object _waiting

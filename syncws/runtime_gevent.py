@@ -16,12 +16,13 @@ from gevent.event import Event
 from gevent.hub import get_hub
 from gevent.lock import RLock
 
+from .locks import HotLock
 from .runtime import Runtime
 
 __all__ = ["GREENLETS"]
 
 
-class _FairLock:
+class _FairLock(HotLock):
     """A lock that is handed on to whoever has waited longest."""
 
     __slots__ = ("_held", "_waiting")

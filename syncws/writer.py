@@ -62,6 +62,7 @@ class FrameWriter(HotWriter):
         coalescer: Coalescer | None = None,
     ) -> None:
         self._transport = transport
+        self._try_send = transport.try_send
         self._masked = masked
         self._on_close_sent = on_close_sent
         self._on_cut_off = on_cut_off

@@ -38,6 +38,7 @@ __all__ = [
     "open_descriptors",
     "pair",
     "raw_pair",
+    "replace_call",
     "reset",
     "sockets",
     "start",
@@ -106,6 +107,15 @@ def eventually(condition: Callable[[], object]) -> None:
 def open_descriptors() -> int:
     """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
+
+
+def replace_call(ws: WebSocket, name: Literal["read", "try_send"], function: Callable[..., Any]) -> None:
+    """Have a function called in place of one of the transport's, by the common case as well, which knows them."""
+    setattr(ws._transport, name, function)
+    if name == "read":
+        ws._read_some = function
+    else:
+        ws._writer._try_send = function
 
 
 def sockets(kind: Kind = "unix", *, buffer: int | None = None) -> tuple[socket.socket, socket.socket]:

@@ -152,7 +152,7 @@ def messages_of(modules: dict[str, ModuleType], parts: list[bytes], pulls: list[
         except Exception as error:
             steps.append(seen_error(error))
         steps.append((reader.unfinished, reader.owed, reader.streaming, reader.arrived, reader.ended, reader.completed))
-        steps.append((reader.set_aside, reader.has_plain()))
+        steps.append((reader.between(), reader.has_plain()))
     return steps
 
 

@@ -9,7 +9,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from peers import DEADLINE, RawFrame, RawPeer, eventually, raw_pair, sockets, start, threads_only, websocket
+from peers import (
+    DEADLINE,
+    RawFrame,
+    RawPeer,
+    eventually,
+    raw_pair,
+    replace_call,
+    sockets,
+    start,
+    threads_only,
+    websocket,
+)
 
 from syncws.errors import BacklogFull, ConnectionClosed
 from syncws.hot import DEFAULT, LONGEST_STRETCH, Default, HotConnection, HotTurn, Stretch
@@ -243,22 +254,23 @@ def test_a_lost_connection_is_left_to_the_rest() -> None:
         raise LOST
 
     read, recv = transport.read, transport.recv
-    transport.read = transport.recv = lost
+    replace_call(ws, "read", lost)
+    transport.recv = lost
     ws._turn.release()
     assert ws.receive_now() is None
     assert ws.close_code == 1006
     assert ws.close_reason == str(LOST)
     with pytest.raises(ConnectionClosed):
         ws.receive()
-    transport.read, transport.recv = read, recv
+    replace_call(ws, "read", read)
+    transport.recv = recv
     ws.abort()
     two.close()
 
 
 def test_a_call_that_a_signal_has_interrupted_is_repeated(ends: Ends) -> None:
     ws, peer = ends
-    transport: Any = ws._transport
-    transport.read = lambda: None
+    replace_call(ws, "read", lambda: None)
     assert ws.receive_now() is None
     peer.send_frame(TEXT, b"one")
     assert ws.receive() == "one"
@@ -270,8 +282,7 @@ def test_the_turn_is_given_back_when_reading_is_interrupted(ends: Ends) -> None:
     def interrupted() -> bytes:
         raise KeyboardInterrupt
 
-    transport: Any = ws._transport
-    transport.read = interrupted
+    replace_call(ws, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ws.receive()
     assert not ws._receiving
@@ -309,7 +320,7 @@ def test_rates_are_told_of_waits_while_they_watch() -> None:
     ws._rates.watching = False  # type: ignore[misc]
     for number in range(100):
         peer.send_frame(TEXT, b"%d" % number)
-        eventually(lambda: ws.receive_now() is not None or (ws._reader.set_aside and ws._reader.next_message()))
+        eventually(lambda: ws.receive_now() is not None or (not ws._reader.between() and ws._reader.next_message()))
     # Those that are short are not told.
     ws._rates = rates
     over(ends)
@@ -397,11 +408,11 @@ def test_what_was_posted_meanwhile_leaves_with_this_thread(ends: Ends) -> None:
     try_send = transport.try_send
 
     def meanwhile(data: bytes) -> int:
-        transport.try_send = try_send
+        replace_call(ws, "try_send", try_send)
         start(ws._writer.post_pong, b"p").result()  # the lock is this thread's
         return int(try_send(data))
 
-    transport.try_send = meanwhile
+    replace_call(ws, "try_send", meanwhile)
     assert ws.send_now("one", True)
     assert peer.read_frame() == RawFrame(TEXT, b"one")
     assert peer.read_frame() == RawFrame(PONG, b"p")
@@ -413,12 +424,12 @@ def test_messages_that_were_queued_meanwhile_leave_with_this_thread(ends: Ends) 
     try_send = transport.try_send
 
     def meanwhile(data: bytes) -> int:
-        transport.try_send = try_send
+        replace_call(ws, "try_send", try_send)
         start(ws.send, "two", wait=False).result()
         return int(try_send(data))
 
     for wait in (False, True):
-        transport.try_send = meanwhile
+        replace_call(ws, "try_send", meanwhile)
         assert ws.send_now("one", wait)
         assert peer.read_frame() == RawFrame(TEXT, b"one")
         assert peer.read_frame() == RawFrame(TEXT, b"two")
@@ -426,12 +437,11 @@ def test_messages_that_were_queued_meanwhile_leave_with_this_thread(ends: Ends) 
 
 def test_sending_on_a_lost_connection(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     ws, _ = ends
-    transport: Any = ws._transport
 
     def lost(data: bytes) -> int:
         raise LOST
 
-    transport.try_send = lost
+    replace_call(ws, "try_send", lost)
     with pytest.raises(ConnectionClosed) as caught:
         ws.send_now("one", True)
     assert caught.value.__cause__ is LOST
@@ -445,13 +455,12 @@ def test_sending_on_a_lost_connection_that_somebody_does_not_call_an_error(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws, _ = ends
-    transport: Any = ws._transport
     told: list[OSError] = []
 
     def lost(data: bytes) -> int:
         raise LOST
 
-    transport.try_send = lost
+    replace_call(ws, "try_send", lost)
     monkeypatch.setattr(WebSocket, "_send_failed", lambda _, error: told.append(error))
     assert not ws.send_now("one", True)
     assert told == [LOST]
@@ -459,12 +468,11 @@ def test_sending_on_a_lost_connection_that_somebody_does_not_call_an_error(
 
 def test_an_interrupted_message_drops_the_connection(ends: Ends) -> None:
     ws, peer = ends
-    transport: Any = ws._transport
 
     def interrupted(data: bytes) -> int:
         raise KeyboardInterrupt
 
-    transport.try_send = interrupted
+    replace_call(ws, "try_send", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ws.send("one")
     assert ws.close_code == 1006

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from peers import DEADLINE, RawFrame, eventually, raw_pair, sockets, start, websocket
+from peers import DEADLINE, RawFrame, eventually, raw_pair, replace_call, sockets, start, websocket
 
 import syncws.prepared
 from syncws.coalescer import Coalescer
@@ -158,14 +158,13 @@ def test_the_thread_survives() -> None:
 
 def test_a_read_that_fails_once() -> None:
     with raw_pair() as (ws, peer):
-        transport = ws._transport
-        real = transport.read
+        real = ws._transport.read
 
         def read() -> Any:
-            transport.read = real
+            replace_call(ws, "read", real)
             raise OSError(113, "no route to host")
 
-        transport.read = read
+        replace_call(ws, "read", read)
         task = start(ws.receive)
         task.join(1)
         alive = task.is_alive()

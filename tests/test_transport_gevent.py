@@ -30,6 +30,7 @@ import trustme
 from gevent.event import Event
 from peers import DEADLINE, open_descriptors, reset, sockets
 
+import syncws
 from syncws.descriptor import PureDescriptor
 from syncws.runtime_gevent import GREENLETS
 from syncws.transport import RECV_SIZE, SocketTransport, transport_for
@@ -416,6 +417,7 @@ def test_a_reset_is_an_error_after_what_arrived_before() -> None:
     two.close()
 
 
+@pytest.mark.skipif(syncws.compiled, reason="compiled code takes no other descriptor; see test_descriptor.py")
 def test_the_kernel_giving_up_a_peer_is_not_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syncws.transport_gevent.Descriptor", PureDescriptor)
 

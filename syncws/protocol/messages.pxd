@@ -34,6 +34,8 @@ cdef class MessageReader:
 
     cpdef bint has_plain(self)
 
+    cpdef bint between(self)
+
     @cython.locals(frame=Frame)
     cpdef object next_message(self)
 

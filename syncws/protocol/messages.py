@@ -105,15 +105,14 @@ class MessageReader:
         """Whether a message or a frame has begun to arrive and is not complete."""
         return self._opcode != CONTINUATION or self._parser.mid_frame
 
+    def between(self) -> bool:
+        """Whether nothing of a message is here, nor set aside, and more may come."""
+        return self._opcode == CONTINUATION and self._parser.between() and not (self._kept or self.ended)
+
     @property
     def owed(self) -> bool:
         """Whether the peer owes the rest of a message or a frame: it is not among what has been set aside."""
         return self._parser.mid_frame or (not self._kept[-1].fin if self._kept else self._opcode != CONTINUATION)
-
-    @property
-    def set_aside(self) -> bool:
-        """Whether :meth:`next_control` has set aside what nobody has taken yet."""
-        return bool(self._kept)
 
     @property
     def streaming(self) -> bool:

@@ -61,6 +61,8 @@ cdef class Parser:
 
     cpdef bint has_plain(self)
 
+    cpdef bint between(self)
+
     @cython.locals(
         data=bytes,
         pos=Py_ssize_t,

@@ -86,7 +86,11 @@ class Parser:
     @property
     def mid_frame(self) -> bool:
         """Whether a frame has begun to arrive and is not complete, once :meth:`next_frame` has returned ``None``."""
-        return self._left > 0 or self._pos < len(self._data)
+        return not self.between()
+
+    def between(self) -> bool:
+        """Whether nothing of a frame is here that has not been returned."""
+        return not self._left and self._pos >= len(self._data)
 
     def feed(self, data: bytes) -> None:
         """Take over ``data``, the next bytes from the connection."""
