@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 import syncws
-from syncws.console import STOP, converse
+from syncws.console import STOP, Display, converse
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +200,31 @@ def test_commands_in_a_pipe(echo: Server, tmp_path: Path) -> None:
     greeting, sent, pong, farewell = result.stderr.splitlines()
     assert (greeting, sent, farewell) == ("connected", "sent 3 bytes", "closed by this side with 4000: done")
     assert pong.startswith("pong after ")
+
+
+def test_what_has_arrived_when_a_command_closes_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = threading.Event()
+
+    def talk(ws: ServerConnection) -> None:
+        ws.send("one")
+        ws.send("two")
+        with open(writing, "wb") as input:
+            input.write(b"/ping\n/close 4000 done\n")
+        with pytest.raises(ConnectionClosed):
+            ws.recv(DEADLINE)
+        closed.set()
+
+    class Slow(Display):
+        def message(self, message: str | bytes) -> None:
+            assert closed.wait(DEADLINE)
+            shown.append(message)
+
+    shown: list[str | bytes] = []
+    reading, writing = os.pipe()
+    with serving(talk) as uri, open(reading) as lines:
+        monkeypatch.setattr("sys.stdin", lines)
+        assert converse(lambda: syncws.connect(uri), SimpleQueue(), Slow(), wait=math.inf, commands=True) == 0
+    assert shown == ["one", "two"]
 
 
 @pytest.mark.parametrize("line", ["/pong", "/close 99999", "/file missing"])
