@@ -50,6 +50,17 @@ def serving(handler: Callable[[ServerConnection], None], **options: object) -> I
             thread.join()
 
 
+@contextlib.contextmanager
+def sender_ends() -> Iterator[None]:
+    """See to it that the sending thread of a conversation in this block does not stay behind."""
+    before = threading.enumerate()
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "syncws-send" and thread not in before:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
+
+
 # In a pipe.
 
 
@@ -221,9 +232,9 @@ def test_what_has_arrived_when_a_command_closes_is_shown(monkeypatch: pytest.Mon
 
     shown: list[str | bytes] = []
     reading, writing = os.pipe()
-    with serving(talk) as uri, open(reading) as lines:
+    with sender_ends(), serving(talk) as uri, open(reading) as lines:
         monkeypatch.setattr("sys.stdin", lines)
-        assert converse(lambda: syncws.connect(uri), SimpleQueue(), Slow(), wait=math.inf, commands=True) == 0
+        assert converse(lambda: syncws.connect(uri), SimpleQueue(), Slow(), wait=0, commands=True) == 0
     assert shown == ["one", "two"]
 
 
@@ -440,6 +451,40 @@ def test_stop_while_the_peer_does_not_read(monkeypatch: pytest.MonkeyPatch) -> N
         stopper.start()
         assert converse(lambda: syncws.connect(uri, close_timeout=0.1), events, wait=0) == 0
         stopper.join()
+
+
+def test_input_that_comes_after_the_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    with sender_ends(), serving(lambda ws: ws.close()) as uri, open(reading) as input:
+        monkeypatch.setattr("sys.stdin", input)
+        assert converse(lambda: syncws.connect(uri), SimpleQueue(), wait=0, commands=True) == 0
+        with open(writing, "wb") as lines:
+            lines.write(b"/help\n")
+    assert capsys.readouterr().err == "connected\nclosed by the peer with 1000\n"
+
+
+def test_command_that_takes_longer_than_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def leave(ws: ServerConnection) -> None:
+        assert begun.wait(DEADLINE)
+
+    class Slow(Display):
+        def note(self, text: str) -> None:
+            if text.startswith("/ping "):  # help
+                begun.set()
+                assert go_on.wait(DEADLINE)
+            notes.append(text)
+
+    notes: list[str] = []
+    reading, writing = os.pipe()
+    with open(writing, "wb") as lines:
+        lines.write(b"/help\n")
+    with sender_ends(), serving(leave) as uri, open(reading) as input:
+        monkeypatch.setattr("sys.stdin", input)
+        assert converse(lambda: syncws.connect(uri), SimpleQueue(), Slow(), wait=0, commands=True) == 0
+        assert notes == ["connected", "closed by the peer with 1000"]
+        go_on.set()
 
 
 def test_peer_that_does_not_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
