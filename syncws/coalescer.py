@@ -81,7 +81,10 @@ class Coalescer:
         self._bell = self.new_lock()  # taken by the thread; whoever gives it back wakes it up
 
     def add(self, gathered: Sendable) -> bool:
-        """See to it that what is gathered leaves in time; return False if nobody can."""
+        """See to it that what is gathered leaves in time; return False if the caller has to.
+
+        There can be no more threads, or another caller is about to find out.
+        """
         self._waiting.append(gathered)
         if self._running and not self._asleep:
             return True

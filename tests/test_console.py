@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 import syncws
-from syncws.console import STOP, converse
+from syncws.console import STOP, Display, converse
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,17 @@ def serving(handler: Callable[[ServerConnection], None], **options: object) -> I
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def sender_ends() -> Iterator[None]:
+    """See to it that the sending thread of a conversation in this block does not stay behind."""
+    before = threading.enumerate()
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "syncws-send" and thread not in before:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
 
 
 # In a pipe.
@@ -200,6 +211,31 @@ def test_commands_in_a_pipe(echo: Server, tmp_path: Path) -> None:
     greeting, sent, pong, farewell = result.stderr.splitlines()
     assert (greeting, sent, farewell) == ("connected", "sent 3 bytes", "closed by this side with 4000: done")
     assert pong.startswith("pong after ")
+
+
+def test_what_has_arrived_when_a_command_closes_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = threading.Event()
+
+    def talk(ws: ServerConnection) -> None:
+        ws.send("one")
+        ws.send("two")
+        with open(writing, "wb") as input:
+            input.write(b"/ping\n/close 4000 done\n")
+        with pytest.raises(ConnectionClosed):
+            ws.recv(DEADLINE)
+        closed.set()
+
+    class Slow(Display):
+        def message(self, message: str | bytes) -> None:
+            assert closed.wait(DEADLINE)
+            shown.append(message)
+
+    shown: list[str | bytes] = []
+    reading, writing = os.pipe()
+    with sender_ends(), serving(talk) as uri, open(reading) as lines:
+        monkeypatch.setattr("sys.stdin", lines)
+        assert converse(lambda: syncws.connect(uri), SimpleQueue(), Slow(), wait=0, commands=True) == 0
+    assert shown == ["one", "two"]
 
 
 @pytest.mark.parametrize("line", ["/pong", "/close 99999", "/file missing"])
@@ -415,6 +451,40 @@ def test_stop_while_the_peer_does_not_read(monkeypatch: pytest.MonkeyPatch) -> N
         stopper.start()
         assert converse(lambda: syncws.connect(uri, close_timeout=0.1), events, wait=0) == 0
         stopper.join()
+
+
+def test_input_that_comes_after_the_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    with sender_ends(), serving(lambda ws: ws.close()) as uri, open(reading) as input:
+        monkeypatch.setattr("sys.stdin", input)
+        assert converse(lambda: syncws.connect(uri), SimpleQueue(), wait=0, commands=True) == 0
+        with open(writing, "wb") as lines:
+            lines.write(b"/help\n")
+    assert capsys.readouterr().err == "connected\nclosed by the peer with 1000\n"
+
+
+def test_command_that_takes_longer_than_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def leave(ws: ServerConnection) -> None:
+        assert begun.wait(DEADLINE)
+
+    class Slow(Display):
+        def note(self, text: str) -> None:
+            if text.startswith("/ping "):  # help
+                begun.set()
+                assert go_on.wait(DEADLINE)
+            notes.append(text)
+
+    notes: list[str] = []
+    reading, writing = os.pipe()
+    with open(writing, "wb") as lines:
+        lines.write(b"/help\n")
+    with sender_ends(), serving(leave) as uri, open(reading) as input:
+        monkeypatch.setattr("sys.stdin", input)
+        assert converse(lambda: syncws.connect(uri), SimpleQueue(), Slow(), wait=0, commands=True) == 0
+        assert notes == ["connected", "closed by the peer with 1000"]
+        go_on.set()
 
 
 def test_peer_that_does_not_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from peers import RawPeer, Task, raw_pair, start
+from peers import RawPeer, raw_pair, start
 
 import syncws
 from syncws.console.commands import Hint, perform
-from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG
+from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 
 def performed(ws: syncws.WebSocket, line: str) -> list[str]:
@@ -30,6 +32,13 @@ def read_message(peer: RawPeer) -> tuple[bytes, int]:
         if frame.fin:
             return b"".join(pieces), len([piece for piece in pieces if piece])
         opcode = CONTINUATION
+
+
+def messages(ws: syncws.WebSocket) -> Iterator[str | bytes]:
+    """Every message up to the end of the connection."""
+    with contextlib.suppress(syncws.ConnectionClosed):
+        while True:
+            yield ws.receive()
 
 
 @pytest.mark.parametrize("line, payload", [("/ping some  data ", b"some  data"), ("/ping Grüße", "Grüße".encode())])
@@ -56,13 +65,17 @@ def test_ping_that_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_close(line: str, code: int, reason: str) -> None:
     with raw_pair("client") as (ws, peer):
-        closing: Task = start(performed, ws, line)
+        peer.send_frame(TEXT, b"one")
+        assert performed(ws, line) == []
         frame = peer.read_frame()
         assert frame is not None
         assert (frame.opcode, frame.payload) == (CLOSE, code.to_bytes(2, "big") + reason.encode())
+        # What the peer had to say is there for whoever receives.
+        peer.send_frame(TEXT, b"two")
         peer.send_frame(CLOSE, frame.payload)
         peer.close()
-        assert closing.result() == []
+        assert list(messages(ws)) == ["one", "two"]
+        assert (ws.close_code, ws.close_reason) == (code, reason)
 
 
 @pytest.mark.parametrize(

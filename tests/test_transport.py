@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import random
 import select
@@ -12,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -138,6 +139,25 @@ def test_bytes_go_both_ways(ends: Ends, deadline: float | None) -> None:
         while len(data) < 9:
             data += receiver.recv(deadline)
         assert data == b"abcdefghi"
+
+
+def test_what_is_not_needed_does_no_harm(ends: Ends) -> None:
+    one, two = ends
+    one.handshake()  # done already, or there is none
+    one.pause()  # there are other threads, but no other greenlets
+    one.send_all(b"x")
+    assert read(two, 1) == b"x"
+
+
+def test_two_parts_leave_together_and_are_counted(ends: Ends) -> None:
+    one, two = ends
+    before = one.sent
+    assert one.try_send_both(b"abc", b"def") == 6
+    assert one.sent - before >= 6  # TLS adds to them
+    data = b""
+    while len(data) < 6:
+        data += two.read() or b""
+    assert data == b"abcdef"
 
 
 def test_sending_nothing_sends_nothing(ends: Ends) -> None:
@@ -437,13 +457,51 @@ def test_what_each_kind_of_transport_has_of_its_own() -> None:
                 call()
 
 
-def test_where_there_is_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("select.poll")
+class Late(PureDescriptor):
+    """Finds nothing at first, as if a signal had interrupted it, and then what arrives meanwhile."""
+
+    tried = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.arrive: Callable[[], object] = lambda: None
+
+    def recv(self) -> bytes | None:
+        return super().recv() if self._tries_again() else None
+
+    def recv_now(self) -> bytes | None:
+        return super().recv_now() if self._tries_again() else None
+
+    def _tries_again(self) -> bool:
+        tried, self.tried = self.tried, True
+        if not tried:
+            self.arrive()
+        return tried
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[SocketTransport]:
+    """A transport that finds nothing at first, then what arrives a moment later."""
+    monkeypatch.setattr("syncws.transport.Descriptor", Late)
     one, two = socket.socketpair()
     with two:
         transport = SocketTransport(one)
-        with pytest.raises(TimeoutError):
-            transport.recv(time.monotonic())
-        two.sendall(b"x")
-        assert transport.recv(time.monotonic() + DEADLINE) == b"x"
+        assert isinstance(transport._descriptor, Late)
+        transport._descriptor.arrive = lambda: two.sendall(b"x")
+        yield transport
         transport.close()
+
+
+@threads_only
+def test_where_there_is_no_poll(monkeypatch: pytest.MonkeyPatch, late: SocketTransport) -> None:
+    monkeypatch.delattr("select.poll")
+    assert late.recv(time.monotonic() + DEADLINE) == b"x"
+    with pytest.raises(TimeoutError):
+        late.recv(time.monotonic())
+
+
+@threads_only
+@pytest.mark.parametrize("deadline", [None, math.inf], ids=["no deadline", "infinite"])
+def test_what_arrives_a_moment_later_is_waited_for(late: SocketTransport, deadline: float | None) -> None:
+    # Without a deadline, it is a signal that has interrupted the first try.
+    assert late.recv(deadline) == b"x"

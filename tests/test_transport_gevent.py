@@ -221,6 +221,17 @@ def test_a_plain_connection_needs_no_handshake() -> None:
     two.close()
 
 
+def test_two_parts_leave_together_and_are_counted(ends: Ends) -> None:
+    one, two = ends
+    before = one.sent
+    assert one.try_send_both(b"abc", b"def") == 6
+    assert one.sent - before >= 6  # TLS adds to them
+    data = b""
+    while len(data) < 6:
+        data += two.read() or b""
+    assert data == b"abcdef"
+
+
 def test_sending_nothing_sends_nothing(ends: Ends) -> None:
     one, two = ends
     assert one.try_send(b"") == 0
@@ -683,7 +694,7 @@ def test_a_closed_transport_touches_no_descriptor(ends: Ends) -> None:
         assert descriptor in (others[0].fileno(), others[1].fileno())
         for _ in range(200):
             end.pause()
-        for action in (lambda: end.send_all(b"late"), lambda: end.try_send(b"late"), end.recv):
+        for action in (lambda: end.send_all(b"late"), lambda: end.try_send(b"late"), end.recv, end.wait_ready):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 action()
         for other in others:

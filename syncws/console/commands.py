@@ -67,7 +67,8 @@ def _close(ws: WebSocket, words: str, note: _Note) -> None:
     if not ((code.isascii() and code.isdecimal()) or not code):
         raise Hint(f"write /close [CODE] [REASON] with a number such as 4000, not {escaped(code)!r}")
     try:
-        ws.close(int(code or "1000"), reason.strip())
+        # Not close(), which drops what has arrived and is not shown yet.
+        ws.begin_close(int(code or "1000"), reason.strip())
     except ValueError as error:
         raise Hint(str(error)) from error
 

@@ -143,6 +143,7 @@ class _Conversation:
         self._input_problem = ""
         self._dealing = threading.Lock()  # held by the sending thread while it deals with a line
         self._closing = False  # by a command
+        self._reported = False  # how it ended has been told, or is about to be
         self.ws: WebSocket | None = None
         self.failure: Exception | None = None
         self.closed = threading.Event()  # the closing handshake is over
@@ -166,7 +167,11 @@ class _Conversation:
         try:
             for line in _lines_of_input(self._display):
                 with self._dealing:
+                    if self._reported:
+                        return
                     self._deal_with(ws, line)
+                if self._closing:
+                    return  # what there still is to show comes before the peer's close frame
                 if self._input_problem:
                     break
             else:
@@ -218,7 +223,9 @@ class _Conversation:
     def _report(self) -> int:
         """Tell how the conversation ended, and return the exit status for it."""
         # A thread that was sending is told of the end as well, and what it says about it belongs in front of this.
-        self._dealing.acquire(timeout=_LONGEST_NAP)
+        if self._dealing.acquire(timeout=_LONGEST_NAP):
+            self._reported = True  # it may get the lock back, but has no more to say
+            self._dealing.release()
         if self._input_problem:
             self._display.note(self._input_problem)
         if isinstance(self.failure, ConnectionClosed):
