@@ -12,14 +12,14 @@ cdef class Gathered:
     cdef object _coalescer
     cdef object _lock
     cdef Py_ssize_t _size
-    cdef readonly list frames
+    cdef readonly list pieces
 
-    @cython.locals(frames=list)
-    cpdef bint add(self, bytes frame) except -1
+    @cython.locals(pieces=list)
+    cpdef bint add(self, bytes head, bytes tail) except -1
 
     cpdef bytes take(self)
 
-    @cython.locals(frames=list, before=list, data=bytes, sent=Py_ssize_t)
+    @cython.locals(pieces=list, before=list, data=bytes, sent=Py_ssize_t)
     cpdef flush(self)
 
 
@@ -40,7 +40,7 @@ cdef class HotWriter:
     cdef public long long messages
     cdef public Py_ssize_t most_queued
 
-    @cython.locals(gathered=Gathered, frame=bytes, compressed=bytes)
+    @cython.locals(gathered=Gathered, head=bytes, tail=bytes, compressed=bytes)
     cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather, bint wait=*) except? -2
 
     @cython.locals(gathered=Gathered, sent=int)

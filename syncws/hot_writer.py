@@ -36,55 +36,57 @@ class Gathered:
     Whoever holds the writer's lock adds to them, and takes them all out; the coalescer sends some at any moment, and
     takes out what it has sent. They do so with a native lock, which none of them holds for longer than it takes.
 
-    :ivar frames: the frames; only to be read.
+    :ivar pieces: the frames, or their headers and payloads in turns; only to be read.
     """
 
-    __slots__ = ("_coalescer", "_lock", "_size", "_transport", "frames")
+    __slots__ = ("_coalescer", "_lock", "_size", "_transport", "pieces")
 
     def __init__(self, transport: Transport, coalescer: Coalescer) -> None:
         self._transport = transport
         self._coalescer = coalescer
         self._lock = coalescer.new_lock()
         self._size = 0
-        self.frames: list[bytes] = []
+        self.pieces: list[bytes] = []
 
-    def add(self, frame: bytes) -> bool:
-        """Add a frame; return False if they are to be sent now: there are many, or nobody else would send them."""
-        frames = self.frames
-        frames.append(frame)
-        if len(frames) > 1:
-            self._size += len(frame)
+    def add(self, head: bytes, tail: bytes) -> bool:
+        """Add a frame in two pieces; return False if all are to be sent now: they are many, or nobody else would."""
+        pieces = self.pieces
+        pieces.append(head)
+        pieces.append(tail)
+        # After that: the coalescer may have sent all that was there, and may have sent the first of the two already.
+        if len(pieces) > 2:
+            self._size += len(head) + len(tail)
             return self._size < _MOST_GATHERED
-        self._size = len(frame)
+        self._size = len(head) + len(tail)
         return self._size < _MOST_GATHERED and self._coalescer.add(self)
 
     def take(self) -> bytes:
         """Take them out, to be sent by the caller before anything else."""
         with self._lock:
-            data = b"".join(self.frames)
-            self.frames.clear()
+            data = b"".join(self.pieces)
+            self.pieces.clear()
         return data
 
     def flush(self) -> None:
         """Send what the socket takes. For the coalescer; nothing waits, and nothing is raised."""
-        frames = self.frames
+        pieces = self.pieces
         with self._lock:
-            before = frames.copy()  # in one step: more of them may be added meanwhile
+            before = pieces.copy()  # in one step: more of them may be added meanwhile
             if not before:
                 return
             data = b"".join(before)
             try:
                 sent = self._transport.try_send(data)
             except OSError:
-                frames.clear()  # the connection was lost; who reads from it finds out how
+                pieces.clear()  # the connection was lost; who reads from it finds out how
                 return
             # They are never empty before all has been sent: whoever writes looks without the lock.
-            del frames[: len(before) - 1]
+            del pieces[: len(before) - 1]
             if sent < len(data):
-                frames[0] = data[sent:]
+                pieces[0] = data[sent:]
                 return
-            del frames[0]
-        if frames:
+            del pieces[0]
+        if pieces:
             self._coalescer.add(self)
 
 
@@ -115,7 +117,7 @@ class HotWriter:
     @property
     def gathered(self) -> bool:
         """Whether something waits to leave together with what may follow."""
-        return self._gathered is not None and bool(self._gathered.frames)
+        return self._gathered is not None and bool(self._gathered.pieces)
 
     @property
     def busy(self) -> bool:
@@ -154,27 +156,25 @@ class HotWriter:
                 return 0
             self._awaited = wait
             gathered = self._gathered
+            tail = b""
             if compressed is not None:
-                frame = compressed
+                head = compressed
                 compressor.release()  # it does not know of this message, and would count distances without it
-            elif prepared is not None and not self._masked:
-                frame = prepared.frame
-            elif len(payload) >= _LARGE and not self._masked and (gathered is None or not gathered.frames):
-                self.messages += 1
-                return self._send_both(frame_header(opcode, len(payload)), payload)
-            else:
+            elif self._masked:
                 # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
-                frame = encode_frame(opcode, payload, True, False, urandom(4) if self._masked else None)
+                head = encode_frame(opcode, payload, True, False, urandom(4))
+            elif prepared is not None:
+                head = prepared.frame
+            else:
+                head, tail = frame_header(opcode, len(payload)), payload
             self.messages += 1
-            if gather and self._coalescer is not None:
+            if gather and self._coalescer is not None and len(tail) < _LARGE:
                 if gathered is None:
                     gathered = self._gathered = Gathered(self._transport, self._coalescer)
-                if gathered.add(frame):
-                    return 1
-                frame = gathered.take()
-            elif gathered is not None and gathered.frames:
-                frame = gathered.take() + frame
-            return self._send_some(frame)
+                return 1 if gathered.add(head, tail) else self._send_some(gathered.take())
+            if gathered is not None and gathered.pieces:
+                head = gathered.take() + head
+            return self._send_both(head, tail) if len(tail) >= _LARGE else self._send_some(head + tail)
         except BaseException as error:
             self._fail(error, None)
             raise
@@ -184,7 +184,7 @@ class HotWriter:
     def send_gathered(self) -> bool:
         """Send what has been gathered; return whether nothing is left."""
         gathered = self._gathered
-        if gathered is None or not gathered.frames:
+        if gathered is None or not gathered.pieces:
             return True
         if not self._lock.acquire(False):
             return False
@@ -211,7 +211,7 @@ class HotWriter:
 
     def _take_unsent(self) -> bytes | memoryview:
         data, self._unsent = self._unsent, b""
-        if self._gathered is not None and self._gathered.frames:
+        if self._gathered is not None and self._gathered.pieces:
             return b"".join((data, self._gathered.take()))
         return data
 

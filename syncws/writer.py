@@ -87,7 +87,7 @@ class FrameWriter(HotWriter):
     @property
     def waiting(self) -> int:
         """How many bytes wait for room in the socket: payloads of messages, and frames that have been begun."""
-        gathered = 0 if self._gathered is None else sum(map(len, self._gathered.frames.copy()))
+        gathered = 0 if self._gathered is None else sum(map(len, self._gathered.pieces.copy()))
         return len(self._unsent) + gathered + self._backlog.size
 
     @property

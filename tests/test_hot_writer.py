@@ -440,7 +440,7 @@ def gathered(transport: Room, *frames: bytes, able: bool = True) -> tuple[Gather
     sink: Any = transport
     gathered = Gathered(sink, coalescer)
     for frame in frames:
-        assert gathered.add(frame)
+        assert gathered.add(frame[:1], frame[1:])
     return gathered, coalescer
 
 
@@ -450,10 +450,10 @@ def test_the_coalescer_sends_all_at_once() -> None:
     assert coalescer.held == [frames]
     frames.flush()
     assert transport.writes == [b"onetwo"]
-    assert not frames.frames
+    assert not frames.pieces
     frames.flush()  # somebody was faster
     assert len(transport.writes) == 1
-    assert frames.add(b"three")
+    assert frames.add(b"th", b"ree")
     assert coalescer.held == [frames, frames]
     assert frames.take() == b"three"
     assert frames.take() == b""
@@ -463,15 +463,15 @@ def test_the_coalescer_sends_as_far_as_there_is_room() -> None:
     transport = Room(4)
     frames, coalescer = gathered(transport, b"one", b"two", b"three")
     frames.flush()
-    assert list(frames.frames) == [b"wothree"]
+    assert frames.pieces == [b"wothree"]
     frames.flush()
-    assert list(frames.frames) == [b"wothree"]
+    assert frames.pieces == [b"wothree"]
     assert len(coalescer.held) == 1  # the connection sees to the rest
-    assert frames.add(b"!")
+    assert frames.add(b"!", b"")
     transport.room = 100
     frames.flush()
     assert transport.written == b"onetwothree!"
-    assert not frames.frames
+    assert not frames.pieces
 
 
 @pytest.mark.parametrize("room", [2, 100])
@@ -481,11 +481,11 @@ def test_what_is_added_while_the_coalescer_sends(room: int) -> None:
 
     def meanwhile() -> None:
         transport.meanwhile = lambda: None
-        assert frames.add(b"three")
+        assert frames.add(b"th", b"ree")
 
     transport.meanwhile = meanwhile
     frames.flush()
-    assert list(frames.frames) == ([b"three"] if room == 100 else [b"etwo", b"three"])
+    assert b"".join(frames.pieces) == (b"three" if room == 100 else b"etwothree")
     # If nothing is left of the others, it is the coalescer's to come again.
     assert len(coalescer.held) == (2 if room == 100 else 1)
     transport.room = 100
@@ -498,7 +498,7 @@ def test_the_coalescer_finds_the_connection_lost() -> None:
     transport.error = LOST
     frames, _ = gathered(transport, b"one", b"two")
     frames.flush()
-    assert not frames.frames
+    assert not frames.pieces
 
 
 @threads_only  # greenlets of one event loop are not in each other's way
