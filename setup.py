@@ -37,8 +37,11 @@ COMPILED = [
     "syncws.runtime_gevent",
     "syncws.protocol.messages",
     "syncws.protocol._mask",
+    "syncws.protocol.compressor",
     "syncws.protocol.frames",
+    "syncws.protocol.inflater",
     "syncws.protocol.parser",
+    "syncws.protocol.zlibs",
 ]
 if sys.platform == "win32":
     COMPILED.remove("syncws._descriptor")  # its system calls are those of POSIX

@@ -143,9 +143,8 @@ class HotWriter:
         """
         compressor = self.compressor
         compressed: bytes | None = None
-        if compressor is not None and len(payload) >= compressor.threshold:
-            if prepared is None or self._masked:
-                return 0
+        compress = compressor is not None and len(payload) >= compressor.threshold
+        if compress and prepared is not None and not self._masked:
             # Before the lock is held: a signal handler may interrupt this, and close the connection.
             compressed = prepared.compressed(compressor.settings)
         if not self._lock.acquire(False):
@@ -158,13 +157,16 @@ class HotWriter:
             if compressed is not None:
                 frame = compressed
                 compressor.release()  # it does not know of this message, and would count distances without it
+            elif compress:
+                # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
+                payload = compressor.compress_piece(payload, last=True)
+                frame = encode_frame(opcode, payload, True, True, urandom(4) if self._masked else None)
             elif prepared is not None and not self._masked:
                 frame = prepared.frame
             elif len(payload) >= _LARGE and not self._masked and (gathered is None or not gathered.frames):
                 self.messages += 1
                 return self._send_both(frame_header(opcode, len(payload)), payload)
             else:
-                # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
                 frame = encode_frame(opcode, payload, True, False, urandom(4) if self._masked else None)
             self.messages += 1
             if gather and self._coalescer is not None:

@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from payloads import JSON, TAIL, contents, peer_final, peer_message
 from pure_build import load
 
 import syncws
@@ -26,7 +27,7 @@ if not syncws.compiled:
 
 Step = tuple[Any, ...]
 
-NAMES = ["mask", "frames", "parser", "messages"]
+NAMES = ["mask", "frames", "parser", "messages", "zlibs", "compressor", "inflater", "deflate"]
 COMPILED = {name: importlib.import_module(f"syncws.protocol.{name}") for name in NAMES}
 PURE = {name: load(name) for name in NAMES}
 KEY = bytes.fromhex("80fa21bd")
@@ -63,6 +64,24 @@ pulls = st.lists(
     min_size=1,
     max_size=4,
 )
+
+
+# What is compressed, by itself or not, or looks like it.
+deflated = st.one_of(
+    st.builds(peer_message, contents),
+    st.builds(peer_final, contents),
+    st.builds(lambda data, size: peer_message(data)[:size], contents, st.integers(0, 400)),
+    st.binary(max_size=8).map(lambda end: peer_message(JSON) + TAIL + end),
+    st.binary(max_size=20),
+    st.just(peer_message(bytes(70_000))),
+)
+deflated_frames = st.builds(
+    lambda opcode, payload, key: PURE["frames"].encode_frame(opcode, payload, True, True, key),
+    st.sampled_from([1, 2, 2]),
+    deflated,
+    st.none() | keys,
+)
+deflated_wires = st.lists(st.one_of(deflated_frames, deflated_frames, frames), max_size=6).map(b"".join)
 
 
 def arriving(wire: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -123,7 +142,8 @@ def plain_messages_of(
                 steps.append(("plain", parser.has_plain()))
                 if (payload := parser.next_plain(limit)) is not None:
                     parser.take_back()
-                    steps.append((payload, parser.next_plain(limit), parser.plain_opcode()))
+                    again = parser.next_plain(limit)
+                    steps.append((payload, again, parser.plain_opcode(), parser.plain_compressed()))
                 elif (frame := parser.next_frame()) is not None:
                     steps.append(("frame", *seen(frame)))
                 else:
@@ -136,6 +156,8 @@ def plain_messages_of(
 
 def messages_of(modules: dict[str, ModuleType], parts: list[bytes], pulls: list[str], **options: Any) -> list[Step]:
     """All that a reader does with the parts, pulled from in these ways in turn."""
+    if (takeover := options.pop("takeover", None)) is not None:
+        options["inflater"] = modules["inflater"].Inflater(15, takeover)
     reader = modules["messages"].MessageReader(**options)
     steps: list[Step] = []
     number = 0
@@ -202,6 +224,35 @@ def test_any_bytes_in_any_parts_are_the_same_messages(
     options = {"masked": masked, "max_message_size": max_size, "max_fragments": max_fragments}
     parts = list(arriving(wire, sizes))
     assert messages_of(COMPILED, parts, pulls, **options) == messages_of(PURE, parts, pulls, **options)
+
+
+@settings(deadline=None)
+@given(deflated_wires, cuts, pulls, st.booleans(), st.sampled_from([None, 0, 100, 70000]), st.booleans())
+def test_any_compressed_bytes_in_any_parts_are_the_same_messages(
+    wire: bytes, sizes: list[int], pulls: list[str], masked: bool, max_size: int | None, takeover: bool
+) -> None:
+    options = {"masked": masked, "max_message_size": max_size, "takeover": takeover}
+    parts = list(arriving(wire, sizes))
+    assert messages_of(COMPILED, parts, pulls, **options) == messages_of(PURE, parts, pulls, **options)
+
+
+@settings(deadline=None)
+@given(st.lists(contents, max_size=5), st.integers(1, 9), st.integers(9, 15), st.booleans(), st.booleans())
+def test_compressors_of_both_write_the_same(
+    messages: list[bytes], level: int, bits: int, takeover: bool, release: bool
+) -> None:
+    written = []
+    for modules in (COMPILED, PURE):
+        config = modules["deflate"].Deflate(level=level)
+        compressor = modules["compressor"].Compressor(bits, takeover, config)
+        payloads = []
+        for message in messages:
+            payloads.append(compressor.compress(message))
+            payloads += [compressor.compress_piece(message, last=last) for last in (False, True)]
+            if release:
+                compressor.release()
+        written.append(payloads)
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -344,7 +344,7 @@ def test_a_frame_shows_itself_in_a_few_words() -> None:
 
 
 def is_plain(frame: Whole) -> bool:
-    return frame.opcode in (TEXT, BINARY) and frame.fin and not frame.rsv1
+    return frame.opcode in (TEXT, BINARY) and frame.fin
 
 
 PLAIN = [frame for frame in FRAMES if is_plain(frame)]
@@ -364,7 +364,9 @@ def frames_left(parser: Parser) -> list[Whole]:
 def plain(parser: Parser) -> Whole | None:
     """What next_plain() gives."""
     payload = parser.next_plain(NO_LIMIT)
-    return None if payload is None else Whole(parser.plain_opcode(), payload)
+    if payload is None:
+        return None
+    return Whole(parser.plain_opcode(), payload, rsv1=parser.plain_compressed())
 
 
 @every_vector
@@ -405,7 +407,7 @@ def test_plain_messages_with_data_behind_them(masked: bool, frame: Whole) -> Non
     wire = vector(frame, masked=masked)
     behind = vector(Whole(BINARY, b"behind"), masked=masked)
     for end in range(len(behind) + 1):
-        parser = Parser(masked=masked)
+        parser = Parser(masked=masked, rsv1_allowed=True)
         parser.feed(wire + behind[:end])
         assert plain(parser) == frame
         assert parser.has_plain() is (end == len(behind))

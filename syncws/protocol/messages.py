@@ -24,13 +24,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import MessageTooBig, ProtocolError
 from .codes import CLOSE, CONTINUATION, OPCODE_NAMES, TEXT
 from .deflate import Inflater
 from .parser import Frame, Parser
-from .parts import Parts, check_wire_size
+from .parts import Parts, Piece, check_wire_size
 from .utf8 import Utf8Decoder, decode
 
 __all__ = ["LOOK_AHEAD", "MessageReader", "Piece"]
@@ -42,13 +42,6 @@ _NOTHING: Iterator[Any] = iter(())
 LOOK_AHEAD = 256 * 1024
 # What a frame that was set aside costs besides its payload, roughly, in bytes.
 _FRAME_COST = 200
-
-
-class Piece(NamedTuple):
-    """A piece of a message: its data, and whether it is the last of its message."""
-
-    data: str | bytes
-    last: bool
 
 
 class MessageReader:
@@ -181,9 +174,9 @@ class MessageReader:
             raise
 
     def next_plain(self) -> str | bytes | None:
-        """Return the next message if that is one frame, not compressed, all here, and within every rule and limit.
+        """Return the next message if that is one frame, all here, and within every rule and limit.
 
-        ``None``, with nothing changed, for all else, of which :meth:`next_message` knows more.
+        ``None``, as if it had not been called, for all else, of which :meth:`next_message` knows more.
         """
         if self._opcode != CONTINUATION or self._kept or self._streaming:
             return None
@@ -191,6 +184,12 @@ class MessageReader:
         payload = parser.next_plain(self._plain_limit)
         if payload is None:
             return None
+        inflater = self._inflater if parser.plain_compressed() else None
+        if inflater is not None:
+            payload = inflater.inflate_now(payload, self._plain_limit)
+            if payload is None:
+                parser.take_back()
+                return None
         if parser.plain_opcode() != TEXT:
             self.completed += 1
             return payload
@@ -198,6 +197,8 @@ class MessageReader:
             text = payload.decode()
         except UnicodeDecodeError:
             parser.take_back()
+            if inflater is not None:
+                inflater.take_back(payload)
             return None
         self.completed += 1
         return text
@@ -310,8 +311,7 @@ class MessageReader:
             if self._opcode != CONTINUATION:
                 # RFC 6455, 5.4: the fragments of one message MUST NOT be interleaved with those of another.
                 raise ProtocolError(f"{name} frame within a fragmented message (RFC 6455, 5.4)")
-            self._opcode = frame.opcode
-            self._compressed = frame.rsv1
+            self._opcode, self._compressed = frame.opcode, frame.rsv1
             self._decoder = Utf8Decoder() if frame.opcode == TEXT else None
         self._wire_size += frame.length
         self._fragments += 1

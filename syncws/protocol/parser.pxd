@@ -57,6 +57,8 @@ cdef class Parser:
 
     cpdef int plain_opcode(self)
 
+    cpdef bint plain_compressed(self)
+
     cpdef take_back(self)
 
     cpdef bint has_plain(self)
@@ -66,6 +68,7 @@ cdef class Parser:
         pos=Py_ssize_t,
         size=Py_ssize_t,
         start=Py_ssize_t,
+        first=cython.uchar,
         second=cython.uchar,
         length=cython.longlong,
         width=Py_ssize_t,

@@ -140,7 +140,7 @@ class Parser:
         return Frame(opcode, first > 127, first & 0x40 != 0, length, payload)
 
     def next_plain(self, limit: int) -> bytes | None:
-        """Return the payload of the next frame if that is a message on its own, all there and not compressed.
+        """Return the payload of the next frame if that is a message on its own and all there; it may be compressed.
 
         ``None``, with nothing changed, for all else: another frame, one that breaks a rule, the beginning of one.
 
@@ -162,6 +162,10 @@ class Parser:
         """Return the opcode of the frame whose payload :meth:`next_plain` has returned last."""
         return self._data[self._before_plain] & 0x0F
 
+    def plain_compressed(self) -> bool:
+        """Whether that payload is compressed: the RSV1 bit (RFC 7692, section 6)."""
+        return self._data[self._before_plain] & 0x40 != 0
+
     def take_back(self) -> None:
         """Make the frame whose payload :meth:`next_plain` has just returned the next one again."""
         self._pos = self._before_plain
@@ -178,9 +182,12 @@ class Parser:
         start = pos + 6 if self._masked else pos + 2
         if self._left or size < start:
             return -1
+        first = data[pos]
         second = data[pos + 1]
         length = second & 0x7F
-        if not 0x81 <= data[pos] <= 0x82 or (second > 127) is not self._masked:
+        if first & 0x40 and self._rsv1_allowed:
+            first &= 0xBF
+        if not 0x81 <= first <= 0x82 or (second > 127) is not self._masked:
             return -1
         if length > 125:
             width = 2 if length == 126 else 8
