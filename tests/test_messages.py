@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from payloads import NOISE, TAIL, peer_final, peer_message, peer_messages
 
+from syncws import compiled
 from syncws.errors import MessageTooBig, ProtocolError
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from syncws.protocol.deflate import Compressor, Deflate, Inflater
@@ -322,6 +323,84 @@ def test_tiny_pieces_cost_little_more_than_their_content(payload: bytes, opcode:
         assert tracemalloc.get_traced_memory()[0] < 2 * size + 30_000
     finally:
         tracemalloc.stop()
+
+
+# Large messages, which are gathered.
+
+BIG = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("fragments", [False, True])
+def test_a_large_message_in_parts(masked: bool, fragments: bool) -> None:
+    key = KEY if masked else None
+    wire = encode_frame(BINARY, BIG, fin=not fragments, key=key)
+    if fragments:
+        wire += encode_frame(PING, b"between", key=key) + encode_frame(CONTINUATION, BIG, key=key)
+    wire += encode_frame(TEXT, b"behind", key=key)
+    reader = MessageReader(masked=masked, max_message_size=2 * len(BIG))
+    found: list[Item] = []
+    for at in range(0, len(wire), 130_000):
+        reader.feed(wire[at : at + 130_000])
+        found += drain(reader.next_message)
+        assert reader.owed is reader.unfinished
+    assert found == ([(PING, b"between"), BIG * 2, "behind"] if fragments else [BIG, "behind"])
+    assert reader.completed == 2
+
+
+def test_a_large_message_is_put_together_once() -> None:
+    wire = encode_frame(BINARY, BIG, key=KEY)
+    parts = [wire[at : at + 130_000] for at in range(0, len(wire), 130_000)]
+    reader = MessageReader(masked=True)
+    tracemalloc.start()
+    try:
+        for part in parts[:-1]:
+            reader.feed(part)
+            assert reader.next_message() is None
+        tracemalloc.reset_peak()
+        reader.feed(parts[-1])
+        assert reader.next_message() == BIG
+        # Plain Python joins what has been unmasked.
+        assert tracemalloc.get_traced_memory()[1] < len(BIG) * (1.2 if compiled else 2.2)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_message_is_too_big_when_its_header_is_there() -> None:
+    reader = client_reader(frame(BINARY, BIG)[:100], size=len(BIG) - 1)
+    expect(MessageTooBig, 1009, f"^message of at least {len(BIG)} bytes", reader.next_message)
+    assert drain(reader.next_message) == []
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("pull", [MessageReader.next_piece, MessageReader.next_control])
+def test_the_ways_to_pull_change_within_a_large_message(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None], times: int
+) -> None:
+    wire = frame(BINARY, BIG) + frame(PING, b"behind") + frame(TEXT, b"end")
+    parts = [wire[at : at + 130_000] for at in range(0, len(wire), 130_000)]
+    reader = client_reader()
+    found: list[Item] = []
+    for number, part in enumerate(parts):
+        reader.feed(part)
+        found += drain(lambda: pull(reader)) if number == times else drain(reader.next_message)
+        if number == times and pull is MessageReader.next_piece:
+            # What has been gathered comes first, in one piece; the rest is skipped by next_message().
+            assert [len(item.data) for item in found if isinstance(item, Piece)] == [times * 130_000 - 10, 130_000]
+    if pull is MessageReader.next_piece:
+        assert found[2:] == [(PING, b"behind"), "end"]
+    else:
+        assert found == [BIG, (PING, b"behind"), "end"]
+
+
+def test_a_ping_behind_a_large_message_of_which_much_has_been_gathered() -> None:
+    # It does not count as set aside, so that what comes behind it is found.
+    wire = frame(BINARY, BIG) + frame(PING, b"behind")
+    reader = client_reader(wire[: len(BIG) - 100_000])
+    assert reader.next_message() is None
+    reader.feed(wire[len(BIG) - 100_000 :])
+    assert drain(reader.next_control) == [(PING, b"behind")]
+    assert drain(reader.next_message) == [BIG]
 
 
 # Compression.

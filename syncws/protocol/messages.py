@@ -83,9 +83,7 @@ class MessageReader:
         # The message that is on its way; _opcode is CONTINUATION while there is none.
         self._opcode = CONTINUATION
         self._compressed = False
-        self._fragments = 0
-        self._wire_size = 0
-        self._inflated_size = 0
+        self._fragments = self._wire_size = self._inflated_size = 0
         self._decoder: Utf8Decoder | None = None
         # What next_message() has gathered of it, all str or all bytes: joined parts, and behind them those to join.
         self._parts = Parts()
@@ -161,7 +159,7 @@ class MessageReader:
                 return item
         try:
             while True:
-                frame = self._next_frame() if self._kept else self._parser.next_frame()
+                frame = self._next_frame() if self._kept else self._parser.next_frame(True)
                 if frame is None:
                     return None
                 if frame.opcode >= CLOSE:
@@ -241,6 +239,7 @@ class MessageReader:
 
         :raises ProtocolError: 1002, a frame on its own breaks a rule.
         """
+        self._parts.add(self._parser.take_gathered())
         while not self.looked_ahead:
             try:
                 frame = self._parser.next_frame()
@@ -336,6 +335,7 @@ class MessageReader:
 
     def _take_gathered(self) -> str | bytes:
         """Return what has been gathered of the message, and forget it."""
+        self._parts.add(self._parser.take_gathered())
         return self._parts.take("" if self._opcode == TEXT else b"")
 
     def _finish_message(self) -> None:
