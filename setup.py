@@ -39,8 +39,11 @@ COMPILED = [
     "syncws.runtime_gevent",
     "syncws.protocol.messages",
     "syncws.protocol._mask",
+    "syncws.protocol.compressor",
     "syncws.protocol.frames",
+    "syncws.protocol.inflater",
     "syncws.protocol.parser",
+    "syncws.protocol.zlibs",
 ]
 if sys.platform == "win32":
     for name in ("syncws._descriptor", "syncws.readiness"):  # system calls of POSIX, and what knows their C types

@@ -5,9 +5,9 @@ Here, and in :mod:`syncws.hot_writer`, are the bases of the classes whose work i
 same step by step, with every check, for every case. Whatever is not the common case is left to them, with nothing
 changed. The common case is:
 
-- A message that is one frame, not compressed, is received, and nothing else is to be done: nobody else has or wants the
-  turn to read, no limit is passed, nothing waits for room in the socket, nothing is closing.
-- A message that need not be compressed is sent, and nothing else waits to be sent, or is being sent.
+- A message that is one frame is received, compressed or not, and nothing else is to be done: nobody else has or wants
+  the turn to read, no limit is passed, nothing waits for room in the socket, nothing is closing.
+- A message is sent, and nothing else waits to be sent, or is being sent.
 
 This module is compiled where that is possible. No signal handler runs in compiled code, but one may in what it calls,
 with the turn or the lock held: :meth:`syncws.connection.Connection.close` knows all of that. Who may call what is said

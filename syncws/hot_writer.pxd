@@ -40,7 +40,7 @@ cdef class HotWriter:
     cdef public long long messages
     cdef public Py_ssize_t most_queued
 
-    @cython.locals(gathered=Gathered, head=bytes, tail=bytes, compressed=bytes)
+    @cython.locals(gathered=Gathered, head=bytes, tail=bytes, compressed=bytes, compress=bint)
     cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather, bint wait=*) except? -2
 
     @cython.locals(gathered=Gathered, sent=int)

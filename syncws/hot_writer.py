@@ -144,9 +144,8 @@ class HotWriter:
         """
         compressor = self.compressor
         compressed: bytes | None = None
-        if compressor is not None and len(payload) >= compressor.threshold:
-            if prepared is None or self._masked:
-                return 0
+        compress = compressor is not None and len(payload) >= compressor.threshold
+        if compress and prepared is not None and not self._masked:
             # Before the lock is held: a signal handler may interrupt this, and close the connection.
             compressed = prepared.compressed(compressor.settings)
         if not self._lock.acquire(False):
@@ -160,13 +159,16 @@ class HotWriter:
             if compressed is not None:
                 head = compressed
                 compressor.release()  # it does not know of this message, and would count distances without it
-            elif self._masked:
-                # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
-                head = encode_frame(opcode, payload, True, False, urandom(4))
-            elif prepared is not None:
+            elif prepared is not None and not (compress or self._masked):
                 head = prepared.frame
             else:
-                head, tail = frame_header(opcode, len(payload)), payload
+                if compress:
+                    payload = compressor.compress_piece(payload, last=True)
+                if self._masked:
+                    # RFC 6455, 5.3: the masking key MUST come from a strong source of entropy.
+                    head = encode_frame(opcode, payload, True, compress, urandom(4))
+                else:
+                    head, tail = frame_header(opcode, len(payload), True, compress), payload
             self.messages += 1
             if gather and self._coalescer is not None and len(tail) < _LARGE:
                 if gathered is None:

@@ -655,7 +655,7 @@ def test_a_signal_handler_sends_in_the_middle_of_a_send(where: str, monkeypatch:
             monkeypatch.setattr(owner, where, interrupted)
         else:
             monkeypatch.setattr(f"{type(owner).__module__}.{type(owner).__name__}.{where}", staticmethod(interrupted))
-        start(client.send, "interrupted " * 100).result()
+        start(client.send, "interrupted " * 100, timeout=DEADLINE).result()  # step by step, to come to all of these
         assert server.receive(DEADLINE) == "interrupted " * 100
         assert server.receive(DEADLINE) == "handler " * 100
 

@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from payloads import JSON, TAIL, contents, peer_final, peer_message
 from pure_build import load
 
 import syncws
@@ -26,7 +27,7 @@ if not syncws.compiled:
 
 Step = tuple[Any, ...]
 
-NAMES = ["mask", "frames", "parser", "messages"]
+NAMES = ["mask", "frames", "parser", "messages", "zlibs", "compressor", "inflater", "deflate"]
 COMPILED = {name: importlib.import_module(f"syncws.protocol.{name}") for name in NAMES}
 PURE = {name: load(name) for name in NAMES}
 KEY = bytes.fromhex("80fa21bd")
@@ -65,6 +66,24 @@ pulls = st.lists(
 )
 
 
+# What is compressed, by itself or not, or looks like it.
+deflated = st.one_of(
+    st.builds(peer_message, contents),
+    st.builds(peer_final, contents),
+    st.builds(lambda data, size: peer_message(data)[:size], contents, st.integers(0, 400)),
+    st.binary(max_size=8).map(lambda end: peer_message(JSON) + TAIL + end),
+    st.binary(max_size=20),
+    st.just(peer_message(bytes(70_000))),
+)
+deflated_frames = st.builds(
+    lambda opcode, payload, key: PURE["frames"].encode_frame(opcode, payload, True, True, key),
+    st.sampled_from([1, 2, 2]),
+    deflated,
+    st.none() | keys,
+)
+deflated_wires = st.lists(st.one_of(deflated_frames, deflated_frames, frames), max_size=6).map(b"".join)
+
+
 def arriving(wire: bytes, sizes: list[int]) -> Iterator[bytes]:
     """The parts in which the bytes arrive; they grow, lest a long wire be thousands of bytes."""
     start = number = 0
@@ -95,19 +114,21 @@ def outcome(call: Callable[..., object], *arguments: object) -> Step:
         return seen_error(error)
 
 
-def frames_of(modules: dict[str, ModuleType], parts: list[bytes], *, masked: bool, rsv1_allowed: bool) -> list[Step]:
+def frames_of(
+    modules: dict[str, ModuleType], parts: list[bytes], *, masked: bool, rsv1_allowed: bool, gather: bool = False
+) -> list[Step]:
     """All that a parser does with the parts."""
     parser = modules["parser"].Parser(masked=masked, rsv1_allowed=rsv1_allowed)
     steps: list[Step] = []
     for part in parts:
         parser.feed(part)
         try:
-            while (frame := parser.next_frame()) is not None:
+            while (frame := parser.next_frame(gather)) is not None:
                 steps.append(("frame", *seen(frame)))
         except Exception as error:
             return [*steps, seen_error(error)]
         steps.append(("more", parser.mid_frame))
-    return steps
+    return [*steps, parser.take_gathered()]
 
 
 def plain_messages_of(
@@ -123,7 +144,8 @@ def plain_messages_of(
                 steps.append(("plain", parser.has_plain()))
                 if (payload := parser.next_plain(limit)) is not None:
                     parser.take_back()
-                    steps.append((payload, parser.next_plain(limit), parser.plain_opcode()))
+                    again = parser.next_plain(limit)
+                    steps.append((payload, again, parser.plain_opcode(), parser.plain_compressed()))
                 elif (frame := parser.next_frame()) is not None:
                     steps.append(("frame", *seen(frame)))
                 else:
@@ -136,6 +158,8 @@ def plain_messages_of(
 
 def messages_of(modules: dict[str, ModuleType], parts: list[bytes], pulls: list[str], **options: Any) -> list[Step]:
     """All that a reader does with the parts, pulled from in these ways in turn."""
+    if (takeover := options.pop("takeover", None)) is not None:
+        options["inflater"] = modules["inflater"].Inflater(15, takeover)
     reader = modules["messages"].MessageReader(**options)
     steps: list[Step] = []
     number = 0
@@ -157,9 +181,10 @@ def messages_of(modules: dict[str, ModuleType], parts: list[bytes], pulls: list[
 
 
 def both_parse(parts: list[bytes], *, masked: bool, rsv1_allowed: bool) -> list[Step]:
-    compiled = frames_of(COMPILED, parts, masked=masked, rsv1_allowed=rsv1_allowed)
-    assert compiled == frames_of(PURE, parts, masked=masked, rsv1_allowed=rsv1_allowed)
     options = {"masked": masked, "rsv1_allowed": rsv1_allowed}
+    compiled = frames_of(COMPILED, parts, **options)
+    assert compiled == frames_of(PURE, parts, **options)
+    assert frames_of(COMPILED, parts, gather=True, **options) == frames_of(PURE, parts, gather=True, **options)
     for limit in (100, 2**63 - 1):
         assert plain_messages_of(COMPILED, parts, limit, **options) == plain_messages_of(PURE, parts, limit, **options)
     return compiled
@@ -204,6 +229,59 @@ def test_any_bytes_in_any_parts_are_the_same_messages(
     assert messages_of(COMPILED, parts, pulls, **options) == messages_of(PURE, parts, pulls, **options)
 
 
+@settings(deadline=None)
+@given(deflated_wires, cuts, pulls, st.booleans(), st.sampled_from([None, 0, 100, 70000]), st.booleans())
+def test_any_compressed_bytes_in_any_parts_are_the_same_messages(
+    wire: bytes, sizes: list[int], pulls: list[str], masked: bool, max_size: int | None, takeover: bool
+) -> None:
+    options = {"masked": masked, "max_message_size": max_size, "takeover": takeover}
+    parts = list(arriving(wire, sizes))
+    assert messages_of(COMPILED, parts, pulls, **options) == messages_of(PURE, parts, pulls, **options)
+
+
+large_frames = st.builds(
+    lambda opcode, size, key: PURE["frames"].encode_frame(opcode, b"\xc3\xa9" * size, True, False, key),
+    st.sampled_from([1, 2, 2, 2]),
+    st.integers(131_072 - 2, 200_000),
+    st.none() | keys,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.one_of(large_frames, frames), min_size=1, max_size=3).map(b"".join),
+    st.lists(st.integers(1, 70000), min_size=1, max_size=8),
+    pulls,
+    st.booleans(),
+    st.sampled_from([None, 262_144, 2**62]),
+)
+def test_large_frames_in_any_parts_are_the_same_messages(
+    wire: bytes, sizes: list[int], pulls: list[str], masked: bool, max_size: int | None
+) -> None:
+    parts = list(arriving(wire, sizes))
+    options: dict[str, Any] = {"masked": masked, "max_message_size": max_size}
+    assert messages_of(COMPILED, parts, pulls, **options) == messages_of(PURE, parts, pulls, **options)
+
+
+@settings(deadline=None)
+@given(st.lists(contents, max_size=5), st.integers(1, 9), st.integers(9, 15), st.booleans(), st.booleans())
+def test_compressors_of_both_write_the_same(
+    messages: list[bytes], level: int, bits: int, takeover: bool, release: bool
+) -> None:
+    written = []
+    for modules in (COMPILED, PURE):
+        config = modules["deflate"].Deflate(level=level)
+        compressor = modules["compressor"].Compressor(bits, takeover, config)
+        payloads = []
+        for message in messages:
+            payloads.append(compressor.compress(message))
+            payloads += [compressor.compress_piece(message, last=last) for last in (False, True)]
+            if release:
+                compressor.release()
+        written.append(payloads)
+    assert written[0] == written[1]
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("first", range(256))
 def test_every_pair_of_first_bytes(first: int, masked: bool) -> None:
@@ -226,8 +304,8 @@ def test_every_length_that_a_header_can_declare(length: int, masked: bool) -> No
             for parts in ([wire], [wire[:20], wire[20:]], [wire[at : at + 1] for at in range(len(wire))]):
                 steps = both_parse(parts, masked=masked, rsv1_allowed=False)
                 if opcode == 2 and width == 8 and 65536 <= length < 2**63:
-                    assert steps[-1] == ("more", True)
-                    assert f"of {length} bytes" in steps[-2][1]
+                    assert steps[-2] == ("more", True)
+                    assert f"of {length} bytes" in steps[-3][1]
 
 
 @pytest.mark.parametrize("key", [None, KEY])

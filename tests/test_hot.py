@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from peers import (
     DEADLINE,
+    DEFLATE,
     RawFrame,
     RawPeer,
     eventually,
@@ -26,6 +27,8 @@ from syncws.errors import BacklogFull, ConnectionClosed
 from syncws.hot import DEFAULT, LONGEST_STRETCH, Default, HotConnection, HotTurn, Stretch
 from syncws.prepared import PreparedMessage
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from syncws.protocol.deflate import Compressor, Deflate, Inflater
+from syncws.protocol.messages import MessageReader
 from syncws.runtime import THREADS
 from syncws.transport import transport_for
 from syncws.turn import Turn
@@ -34,6 +37,7 @@ from syncws.websocket import WebSocket
 # What a transport has of its own can be replaced where that is for threads.
 pytestmark = threads_only
 
+RSV1 = 0x40  # beside the opcode: compressed
 LOST = OSError(errno.ECONNRESET, "Connection reset by peer")
 Ends = tuple[WebSocket, RawPeer]
 
@@ -140,6 +144,39 @@ def test_the_iterator_gives_each_message_and_ends_with_the_connection() -> None:
         with pytest.raises(ConnectionClosed if error else StopIteration):
             next(iterator)
         over(ends)
+
+
+def test_compressed_messages_are_received_and_sent() -> None:
+    texts = [f"a text that is long enough, number {number}, " * 20 for number in range(4)]
+    compressor = Compressor(DEFLATE.client_max_window_bits, True, Deflate())
+    one, two = sockets()
+    peer = RawPeer(two, masked=True)
+    wire = b"".join(peer.frame(TEXT | RSV1, compressor.compress(text.encode())) for text in texts)
+    ws = websocket(one, "server", wire, compression=Deflate(), ping_interval=None)
+    reader = MessageReader(masked=False, inflater=Inflater(DEFLATE.server_max_window_bits, True))
+    for number, text in enumerate(texts):
+        assert ws.receive_now() == text
+        assert ws._more is (number < 3)
+        assert ws.send_now(text, True)
+        assert ws._writer.gathered is (number < 3)  # while there are more, they leave together
+    while (message := reader.next_message()) != texts[-1]:
+        if message is None:
+            reader.feed(two.recv(65536))
+    assert reader.completed == 4
+    assert ws.stats().messages_received == ws.stats().messages_sent == 4
+    over((ws, peer))
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xff", b"\xf2\x48", Compressor(9, False, Deflate()).compress(b"\xff")])
+def test_what_is_wrong_with_a_compressed_message_is_left_to_the_rest(payload: bytes) -> None:
+    with raw_pair(compression=Deflate(), ping_interval=None) as (ws, peer):
+        peer.send_frame(TEXT | RSV1, payload)
+        assert ws.receive_now() is None
+        with pytest.raises(ConnectionClosed) as caught:
+            peer.sock.shutdown(socket.SHUT_WR)
+            ws.receive()
+        assert caught.value.code == 1007
+        assert ws.close_code == 1007
 
 
 def test_a_limit_on_messages_is_not_checked_here() -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import DEFLATE, start, threads_only
+from peers import DEFLATE, Role, start, threads_only
 
 from syncws.coalescer import Coalescer
 from syncws.hot_writer import Gathered, HotWriter
 from syncws.prepared import PreparedMessage
 from syncws.protocol.codes import BINARY, CLOSE, PING, PONG, TEXT
-from syncws.protocol.deflate import Deflate, Inflater, compressor_for
+from syncws.protocol.deflate import Compressor, Deflate, Inflater, Parameters, compressor_for
 from syncws.protocol.frames import encode_frame
 from syncws.protocol.messages import MessageReader
 from syncws.runtime import THREADS
@@ -137,12 +137,48 @@ def test_a_prepared_message_is_sent_as_it_is(writing: Writing) -> None:
     assert writing.transport.writes == [prepared.frame]
 
 
-def test_what_need_not_be_compressed_is_sent_at_once() -> None:
-    writing = Writing()
-    writing.writer.compressor = compressor_for(DEFLATE, Deflate(threshold=100), "server")
-    assert writing.send(bytes(99)) == 1
-    assert writing.transport.writes == [binary(bytes(99))]
-    assert writing.send(bytes(100)) == 0
+@pytest.mark.parametrize("gather", [False, True])
+@pytest.mark.parametrize("takeover", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_messages_are_compressed_and_sent_at_once(masked: bool, takeover: bool, gather: bool) -> None:
+    writing = Writing(masked=masked)
+    parameters = Parameters(not takeover, not takeover, 12, 12)
+    role: Role = "client" if masked else "server"
+    writing.writer.compressor = compressor_for(parameters, Deflate(threshold=100), role)
+    messages = [b"x" * size for size in (99, 100, 1000, 0, 200_000, 5)]
+    for message in messages:
+        assert writing.send(message, gather) == 1
+    # A prepared message has no frame that a client could send, and is compressed like any other.
+    assert writing.send(b"prepared" * 30, gather, PreparedMessage(b"prepared" * 30)) == 1
+    assert writing.writer.send_gathered()
+    assert len(writing.transport.written) < 1000
+    reader = MessageReader(masked=masked, inflater=Inflater(12, takeover))
+    reader.feed(writing.transport.written)
+    assert [reader.next_message() for _ in messages] == messages
+    assert reader.next_message() == b"prepared" * 30
+    assert not reader.unfinished
+    assert writing.writer.messages == len(messages) + 1
+
+
+def test_an_empty_message_may_be_compressed(writing: Writing) -> None:
+    writing.writer.compressor = compressor_for(DEFLATE, Deflate(threshold=0), "server")
+    assert writing.send(b"") == 1
+    assert writing.transport.writes == [encode_frame(BINARY, b"\x00", rsv1=True)]  # RFC 7692, 7.2.3.6
+
+
+def test_a_compressor_that_fails_drops_the_connection(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> bytes:
+        raise MemoryError
+
+    writing.writer.compressor = compressor_for(DEFLATE, Deflate(threshold=0), "server")
+    monkeypatch.setattr(Compressor, "compress_piece", fail)
+    with pytest.raises(MemoryError):
+        writing.send(b"one")
+    # What it remembers is not known.
+    assert writing.cuts == ["MemoryError interrupted a message"]
+    assert writing.writer.ended
+    assert not writing.writer.busy
+    assert writing.transport.writes == []
 
 
 def test_a_prepared_message_is_compressed_once(writing: Writing) -> None:
@@ -158,13 +194,6 @@ def test_a_prepared_message_is_compressed_once(writing: Writing) -> None:
     assert writing.transport.writes[1] == writing.transport.writes[2]
     reader.feed(writing.transport.written)
     assert [len(reader.next_message() or "") for _ in range(4)] == [200, 300, 300, 250]  # type: ignore[arg-type]
-
-
-def test_a_client_compresses_a_prepared_message_step_by_step() -> None:
-    writing = Writing(masked=True)
-    writing.writer.compressor = compressor_for(DEFLATE, Deflate(threshold=100), "client")
-    assert writing.send(bytes(300), prepared=PreparedMessage(bytes(300))) == 0
-    writing.check_untouched()
 
 
 # What is in its way.
@@ -193,13 +222,14 @@ def ended(writing: Writing) -> None:
     writing.writer.ended = True
 
 
-def compressing(writing: Writing) -> None:
-    writing.writer.compressor = compressor_for(DEFLATE, Deflate(threshold=0), "server")
-
-
 @pytest.mark.parametrize("gather", [False, True])
-@pytest.mark.parametrize("obstacle", [posted, unsent, queued, midway, ended, compressing])
-def test_something_is_in_its_way(writing: Writing, obstacle: Callable[[Writing], None], gather: bool) -> None:
+@pytest.mark.parametrize("obstacle", [posted, unsent, queued, midway, ended])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_something_is_in_its_way(
+    writing: Writing, obstacle: Callable[[Writing], None], gather: bool, compressed: bool
+) -> None:
+    if compressed:
+        writing.writer.compressor = compressor_for(DEFLATE, Deflate(threshold=0), "server")
     obstacle(writing)
     assert writing.send(b"one", gather) == 0
     writing.check_untouched()

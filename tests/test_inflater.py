@@ -319,6 +319,66 @@ def test_the_window_that_was_agreed_is_the_window_that_is_read(window_bits: int)
             list(Inflater(window_bits, True).inflate_pieces(payload, last=True, piece_size=1))
 
 
+# --- the common case ---
+
+NO_LIMIT = 2**63 - 1
+
+
+@rfc_examples
+@BY_TAKEOVER
+def test_examples_of_the_rfc_at_once(payload: bytes, message: bytes, takeover: bool) -> None:
+    inflater = Inflater(15, takeover)
+    final = payload == bytes.fromhex(RFC_EXAMPLES["7.2.3.4, BFINAL = 1"][0])
+    for limit in (NO_LIMIT, 1000, len(message)):
+        assert inflater.inflate_now(payload, limit) == (None if final else message)
+        if final:
+            assert inflater.inflate(payload, last=True) == message
+
+
+@BY_TAKEOVER
+@pytest.mark.parametrize("whole", TRUNCATABLE.values(), ids=TRUNCATABLE)
+def test_what_is_not_common_is_left(whole: bytes, takeover: bool) -> None:
+    """Whatever is left comes to the same as if nothing had been tried."""
+    for payload in [*(whole[:size] for size in range(len(whole) + 1)), whole + TAIL + b"\xff"]:
+        for limit in (10, NO_LIMIT):
+            outcomes = []
+            for attempts in (0, 1, 2):
+                inflater = Inflater(15, takeover)
+                assert inflater.inflate_now(peer_message(TEXT), NO_LIMIT) == TEXT
+                message = None
+                for _ in range(attempts):
+                    message = message or inflater.inflate_now(payload, limit)
+                try:
+                    if message is None:
+                        message = inflater.inflate(payload, last=True, limit=limit)
+                    outcomes.append(("message", message, inflater.inflate_now(peer_message(b"next"), NO_LIMIT)))
+                except (ProtocolError, MessageTooBig) as error:
+                    outcomes.append((type(error).__name__, str(error)))
+            assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def test_no_message_is_begun_within_another() -> None:
+    inflater = Inflater(15, True)
+    payload = peer_message(JSON)
+    assert inflater.inflate(payload[:100], last=False)
+    assert inflater.inflate_now(peer_message(b"another"), NO_LIMIT) is None
+    assert JSON.endswith(inflater.inflate(payload[100:], last=True))
+    assert inflater.inflate_now(peer_message(b"another"), NO_LIMIT) == b"another"
+
+
+@BY_TAKEOVER
+def test_a_message_is_taken_back(takeover: bool) -> None:
+    first, second, third = peer_messages(b"Hello, Hello", b"Hello, Hello", b"Hello, Hello")
+    inflater = Inflater(15, takeover)
+    for payload in (first, second, third) if takeover else (first, first):
+        message = inflater.inflate_now(payload, NO_LIMIT)
+        assert message == b"Hello, Hello"
+        inflater.take_back(message)
+        inflater.release()
+        assert inflater.inflate_now(payload, NO_LIMIT) is None
+        assert inflater.inflate(payload, last=True) == b"Hello, Hello"
+
+
 # --- release ---
 
 

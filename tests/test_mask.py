@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import tracemalloc
 from types import ModuleType
 
 import pytest
@@ -120,3 +121,51 @@ def test_the_compiled_one_never_reads_beyond() -> None:
             module.apply_mask(*arguments)
     with pytest.raises(TypeError):
         module.masked_slice(None, 0, 0, KEY, 0)
+
+
+@each_implementation
+@given(st.lists(st.binary(max_size=200)), st.none() | st.binary(min_size=4, max_size=4), st.integers(0, 1000))
+def test_gathered_pieces_are_the_payload(module: ModuleType, pieces: list[bytes], key: bytes | None, more: int) -> None:
+    payload = b"".join(pieces)
+    masked = apply_mask(payload, key) if key else payload
+    gathering = module.Gathering(len(payload) + more)
+    start = 0
+    for piece in pieces:
+        end = start + len(piece)
+        # Among others, as in the buffer of a parser.
+        gathering.add(b"in front" + masked + b"behind", 8 + start, 8 + end, key or b"", start & 3)
+        start = end
+    assert gathering.take() == payload
+    assert gathering.take() == b""
+
+
+@each_implementation
+def test_what_is_gathered_takes_what_has_arrived(module: ModuleType) -> None:
+    for most in (2**20, 2**62):
+        tracemalloc.start()
+        try:
+            gathering = module.Gathering(most)
+            for number in range(1, 9):
+                gathering.add(bytes(100_000), 0, 100_000, KEY, 0)
+                assert tracemalloc.get_traced_memory()[0] < number * 400_000 + 10_000
+            assert len(gathering.take()) == 800_000
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.skipif(not syncws.compiled, reason="plain Python cannot read or write beyond")
+def test_the_compiled_one_gathers_nothing_that_is_not_there() -> None:
+    for data, start, end, key in (
+        (b"abcd", 2, 5, KEY),
+        (b"abcd", -1, 2, KEY),
+        (b"abcd", 3, 2, b""),
+        (b"abcd", 0, 2, b"k"),
+    ):
+        with pytest.raises(IndexError, match=f"octets {start} to {end} of 4 cannot be gathered"):
+            IMPLEMENTATIONS[-1].Gathering(100).add(data, start, end, key, 0)
+    gathering = IMPLEMENTATIONS[-1].Gathering(5)
+    gathering.add(b"abcd", 0, 4, b"", 0)
+    with pytest.raises(IndexError):
+        gathering.add(b"abcd", 0, 2, b"", 0)  # more than was announced
+    gathering.add(b"abcd", 0, 1, b"", 0)
+    assert gathering.take() == b"abcda"

@@ -7,7 +7,9 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
+from payloads import NOISE, TAIL, peer_final, peer_message, peer_messages
 
+from syncws import compiled
 from syncws.errors import MessageTooBig, ProtocolError
 from syncws.protocol.codes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from syncws.protocol.deflate import Compressor, Deflate, Inflater
@@ -323,6 +325,84 @@ def test_tiny_pieces_cost_little_more_than_their_content(payload: bytes, opcode:
         tracemalloc.stop()
 
 
+# Large messages, which are gathered.
+
+BIG = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("fragments", [False, True])
+def test_a_large_message_in_parts(masked: bool, fragments: bool) -> None:
+    key = KEY if masked else None
+    wire = encode_frame(BINARY, BIG, fin=not fragments, key=key)
+    if fragments:
+        wire += encode_frame(PING, b"between", key=key) + encode_frame(CONTINUATION, BIG, key=key)
+    wire += encode_frame(TEXT, b"behind", key=key)
+    reader = MessageReader(masked=masked, max_message_size=2 * len(BIG))
+    found: list[Item] = []
+    for at in range(0, len(wire), 130_000):
+        reader.feed(wire[at : at + 130_000])
+        found += drain(reader.next_message)
+        assert reader.owed is reader.unfinished
+    assert found == ([(PING, b"between"), BIG * 2, "behind"] if fragments else [BIG, "behind"])
+    assert reader.completed == 2
+
+
+def test_a_large_message_is_put_together_once() -> None:
+    wire = encode_frame(BINARY, BIG, key=KEY)
+    parts = [wire[at : at + 130_000] for at in range(0, len(wire), 130_000)]
+    reader = MessageReader(masked=True)
+    tracemalloc.start()
+    try:
+        for part in parts[:-1]:
+            reader.feed(part)
+            assert reader.next_message() is None
+        tracemalloc.reset_peak()
+        reader.feed(parts[-1])
+        assert reader.next_message() == BIG
+        # Plain Python joins what has been unmasked.
+        assert tracemalloc.get_traced_memory()[1] < len(BIG) * (1.2 if compiled else 2.2)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_message_is_too_big_when_its_header_is_there() -> None:
+    reader = client_reader(frame(BINARY, BIG)[:100], size=len(BIG) - 1)
+    expect(MessageTooBig, 1009, f"^message of at least {len(BIG)} bytes", reader.next_message)
+    assert drain(reader.next_message) == []
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("pull", [MessageReader.next_piece, MessageReader.next_control])
+def test_the_ways_to_pull_change_within_a_large_message(
+    pull: Callable[[MessageReader], str | bytes | Piece | Frame | None], times: int
+) -> None:
+    wire = frame(BINARY, BIG) + frame(PING, b"behind") + frame(TEXT, b"end")
+    parts = [wire[at : at + 130_000] for at in range(0, len(wire), 130_000)]
+    reader = client_reader()
+    found: list[Item] = []
+    for number, part in enumerate(parts):
+        reader.feed(part)
+        found += drain(lambda: pull(reader)) if number == times else drain(reader.next_message)
+        if number == times and pull is MessageReader.next_piece:
+            # What has been gathered comes first, in one piece; the rest is skipped by next_message().
+            assert [len(item.data) for item in found if isinstance(item, Piece)] == [times * 130_000 - 10, 130_000]
+    if pull is MessageReader.next_piece:
+        assert found[2:] == [(PING, b"behind"), "end"]
+    else:
+        assert found == [BIG, (PING, b"behind"), "end"]
+
+
+def test_a_ping_behind_a_large_message_of_which_much_has_been_gathered() -> None:
+    # It does not count as set aside, so that what comes behind it is found.
+    wire = frame(BINARY, BIG) + frame(PING, b"behind")
+    reader = client_reader(wire[: len(BIG) - 100_000])
+    assert reader.next_message() is None
+    reader.feed(wire[len(BIG) - 100_000 :])
+    assert drain(reader.next_control) == [(PING, b"behind")]
+    assert drain(reader.next_message) == [BIG]
+
+
 # Compression.
 
 
@@ -338,15 +418,25 @@ def test_a_compressed_message_in_fragments() -> None:
     assert joined(drain(deflating_reader(wire).next_piece)) == [(PING, b""), "Hello"]
 
 
+WRONG = [
+    (b"", 1007, "ends in the middle of its DEFLATE data"),
+    (b"\xff\xff\xff", 1007, "not valid DEFLATE data"),
+    (peer_message(b"valid") + TAIL + b"\x07", 1007, "not valid DEFLATE data: invalid block type"),
+    (peer_message(bytes(300), level=0)[:-5], 1007, "ends in the middle of its DEFLATE data"),
+    (HELLO[:3], 1007, "ends in the middle of its DEFLATE data"),
+    (peer_message(b"text \xff"), 1007, "is not UTF-8: invalid start byte 0xFF"),
+    (peer_message(b"text \xed\xa0\x80"), 1007, "is not UTF-8: invalid continuation byte 0xA0"),
+    (peer_message(b"text \xc3"), 1007, "is not UTF-8: unexpected end of data 0xC3"),
+]
+
+
 @pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece])
 @pytest.mark.parametrize(
     ("wire", "code", "message"),
     [
+        *[(frame(TEXT, payload, rsv1=True), code, message) for payload, code, message in WRONG],
         (start(TEXT, HELLO[:3], rsv1=True) + frame(CONTINUATION, HELLO[3:], rsv1=True), 1002, "RSV1 set"),
         (frame(PING, b"", rsv1=True), 1002, "RSV1 set"),
-        (frame(BINARY, b"\xff\xff\xff", rsv1=True), 1007, "not valid DEFLATE data"),
-        (frame(BINARY, HELLO[:3], rsv1=True), 1007, "ends in the middle of its DEFLATE data"),
-        (frame(TEXT, Compressor(15, True, Deflate()).compress(b"\xff"), rsv1=True), 1007, "is not UTF-8"),
     ],
 )
 def test_a_compressed_message_that_is_wrong(
@@ -708,12 +798,88 @@ def test_next_plain_with_the_largest_limits() -> None:
     assert reader.next_plain() is None
 
 
-def test_next_plain_leaves_what_is_compressed() -> None:
-    reader = deflating_reader(frame(TEXT, b"plain"), frame(TEXT, HELLO, rsv1=True), frame(TEXT, b"plain"))
-    assert reader.next_plain() == "plain"
+def test_next_plain_inflates_what_is_compressed() -> None:
+    wire = [frame(TEXT, b"plain"), frame(TEXT, HELLO, rsv1=True), frame(BINARY, HELLO, rsv1=True), frame(TEXT, b"end")]
+    reader = deflating_reader(*wire)
+    assert [reader.next_plain() for _ in range(5)] == ["plain", "Hello", b"Hello", "end", None]
+    assert reader.completed == reader.arrived == 4
+    assert not reader.unfinished
+
+
+@pytest.mark.parametrize("pull", [MessageReader.next_message, MessageReader.next_piece, MessageReader.next_control])
+@pytest.mark.parametrize(("payload", "code", "message"), WRONG)
+def test_next_plain_leaves_what_is_wrong_with_a_compressed_message(
+    pull: Callable[[MessageReader], object], payload: bytes, code: int, message: str
+) -> None:
+    reader = deflating_reader(frame(TEXT, HELLO, rsv1=True), frame(TEXT, payload, rsv1=True), frame(TEXT, b"late"))
+    assert reader.next_plain() == "Hello"
+    assert reader.has_plain()
+    for _ in range(2):
+        assert reader.next_plain() is None
+        assert reader.unfinished
+    if pull is MessageReader.next_control:
+        assert drain(reader.next_control) == []  # it sets the frame aside
+        assert reader.next_plain() is None
+        pull = MessageReader.next_message
+    expect(ProtocolError, code, message, lambda: drain(lambda: pull(reader)))  # type: ignore[arg-type, return-value]
+    assert reader.completed == 1
     assert reader.next_plain() is None
-    assert reader.next_message() == "Hello"
-    assert reader.next_plain() == "plain"
+    assert reader.ended
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+@pytest.mark.parametrize("limit", [999, 1000, 1001, None])
+def test_next_plain_has_the_limit_of_what_is_inflated(limit: int | None, takeover: bool) -> None:
+    reader = MessageReader(masked=False, inflater=Inflater(15, takeover), max_message_size=limit)
+    for _ in range(3):
+        reader.feed(frame(BINARY, peer_message(bytes(1000)), rsv1=True))
+        if limit == 999:
+            assert reader.next_plain() is None
+            expect(MessageTooBig, 1009, "message after inflation of at least 1000 bytes", reader.next_message)
+            return
+        assert reader.next_plain() == bytes(1000)
+
+
+UNUSUAL = {
+    "a stream that ends": peer_final(b"Hello"),
+    "two streams": peer_final(b"Hello") + peer_message(b"Hello"),
+    "larger than zlib gives out at once": peer_message(bytes(70_000)),
+    "larger than zlib is given at once": peer_message(NOISE[:20_000]),
+    "as large as zlib gives out at once": peer_message(bytes(65_536)),
+}
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+@pytest.mark.parametrize("payload", UNUSUAL.values(), ids=UNUSUAL)
+def test_next_plain_leaves_what_takes_more_than_a_step(payload: bytes, takeover: bool) -> None:
+    expected = Inflater(15, False).inflate(payload, last=True)
+    for whole in (True, False):
+        reader = MessageReader(masked=False, inflater=Inflater(15, takeover))
+        reader.feed(frame(BINARY, HELLO, rsv1=True) + frame(BINARY, payload, rsv1=True) + frame(TEXT, HELLO, rsv1=True))
+        assert reader.next_plain() == b"Hello"
+        assert reader.next_plain() is None
+        reader.release_inflater()  # it is in the middle of the message
+        if whole:
+            assert reader.next_message() == expected
+        else:
+            pieces = []
+            while not pieces or not pieces[-1].last:
+                piece = reader.next_piece()
+                assert isinstance(piece, Piece)
+                pieces.append(piece)
+            assert b"".join(piece.data for piece in pieces) == expected  # type: ignore[misc]
+        assert reader.next_plain() == "Hello"
+
+
+def test_next_plain_keeps_the_window() -> None:
+    texts = ["Hello, Hello", "Hello, Hello", "", "Hello, all of you", "Hello, Hello"]
+    reader = deflating_reader()
+    for number, payload in enumerate(peer_messages(*map(str.encode, texts))):
+        reader.feed(frame(TEXT, payload, rsv1=True))
+        if number == 3:
+            reader.release_inflater()
+        pull = reader.next_message if number == 2 else reader.next_plain
+        assert pull() == texts[number]
 
 
 def test_next_plain_leaves_what_is_within_a_message() -> None:

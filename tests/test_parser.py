@@ -340,11 +340,100 @@ def test_a_frame_shows_itself_in_a_few_words() -> None:
     assert repr(Frame(PONG, True, False, 0, b"")) == "<Frame pong fin=1 rsv1=0 0 of 0 bytes>"
 
 
+# Large payloads in one piece: next_frame(gather=True).
+
+LARGE = 262144
+
+
+def gathered(parser: Parser, *parts: bytes) -> list[Frame]:
+    """What next_frame(True) gives while the parts arrive."""
+    found = []
+    for part in parts:
+        parser.feed(part)
+        while (frame := parser.next_frame(True)) is not None:
+            found.append(frame)
+    return found
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("fin", [False, True])
+@pytest.mark.parametrize("size", [LARGE, LARGE + 1, 1_000_003])
+@pytest.mark.parametrize("at_once", [65_536, 70_001, 200_000])
+def test_a_large_payload_is_gathered(masked: bool, fin: bool, size: int, at_once: int) -> None:
+    frame = Whole(BINARY, content(size), fin)
+    wire = vector(frame, masked=masked) + vector(Whole(PING, b"behind"), masked=masked)
+    parts = [wire[:3], wire[3:20], *(wire[at : at + at_once] for at in range(20, len(wire), at_once))]
+    first, whole, ping = gathered(Parser(masked=masked), *parts)
+    assert (first.first, first.last, first.payload, first.length, first.fin) == (True, False, b"", size, fin)
+    assert (whole.first, whole.last, whole.length, whole.fin, whole.opcode) == (False, True, size, fin, BINARY)
+    assert whole.payload == content(size)
+    assert (ping.opcode, ping.payload) == (PING, b"behind")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("header", ["82 7f 0000000000040000", "82 7f 7fffffffffffffff"])
+def test_a_large_payload_that_has_only_been_announced_takes_no_memory(masked: bool, header: str) -> None:
+    wire = bytearray.fromhex(header)
+    if masked:
+        wire[1] |= 0x80
+        wire += KEY
+    parser = Parser(masked=masked)
+    tracemalloc.start()
+    try:
+        (first,) = gathered(parser, bytes(wire))
+        assert first.payload == b""
+        for number in range(1, 11):
+            assert gathered(parser, bytes(1000)) == []
+            assert tracemalloc.get_traced_memory()[0] < number * 4000 + 5000
+        assert parser.mid_frame
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Whole(BINARY, content(LARGE - 1)),
+        Whole(TEXT, content(LARGE)),
+        Whole(CONTINUATION, content(LARGE)),
+        Whole(BINARY, content(LARGE), rsv1=True),
+    ],
+)
+def test_what_is_not_gathered_comes_in_pieces(frame: Whole) -> None:
+    wire = vector(frame, masked=True)
+    found = gathered(Parser(masked=True, rsv1_allowed=True), wire[:100_000], wire[100_000:200_000], wire[200_000:])
+    assert len(found) == 3
+    assert all(piece.payload for piece in found)
+    assert b"".join(piece.payload for piece in found) == frame.payload
+
+
+def test_a_large_payload_that_is_there_comes_at_once() -> None:
+    (frame,) = gathered(Parser(masked=True), vector(Whole(BINARY, content(LARGE)), masked=True))
+    assert (frame.first, frame.last, frame.payload) == (True, True, content(LARGE))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("taken_at", [20, 100_001, 250_002])
+def test_what_has_been_gathered_is_taken(masked: bool, taken_at: int) -> None:
+    wire = vector(Whole(BINARY, content(LARGE)), masked=masked)
+    parser = Parser(masked=masked)
+    assert parser.take_gathered() == b""
+    gathered(parser, wire[:20], wire[20:taken_at])
+    taken = parser.take_gathered()
+    assert taken == content(LARGE)[: taken_at - (14 if masked else 10)]
+    assert parser.take_gathered() == b""
+    # What comes then comes in pieces.
+    pieces = gathered(parser, wire[taken_at:255_000], wire[255_000:])
+    assert len(pieces) == 2
+    assert taken + b"".join(piece.payload for piece in pieces) == content(LARGE)
+    assert pieces[-1].last
+
+
 # Whole messages in one go: next_plain().
 
 
 def is_plain(frame: Whole) -> bool:
-    return frame.opcode in (TEXT, BINARY) and frame.fin and not frame.rsv1
+    return frame.opcode in (TEXT, BINARY) and frame.fin
 
 
 PLAIN = [frame for frame in FRAMES if is_plain(frame)]
@@ -364,7 +453,9 @@ def frames_left(parser: Parser) -> list[Whole]:
 def plain(parser: Parser) -> Whole | None:
     """What next_plain() gives."""
     payload = parser.next_plain(NO_LIMIT)
-    return None if payload is None else Whole(parser.plain_opcode(), payload)
+    if payload is None:
+        return None
+    return Whole(parser.plain_opcode(), payload, rsv1=parser.plain_compressed())
 
 
 @every_vector
@@ -405,7 +496,7 @@ def test_plain_messages_with_data_behind_them(masked: bool, frame: Whole) -> Non
     wire = vector(frame, masked=masked)
     behind = vector(Whole(BINARY, b"behind"), masked=masked)
     for end in range(len(behind) + 1):
-        parser = Parser(masked=masked)
+        parser = Parser(masked=masked, rsv1_allowed=True)
         parser.feed(wire + behind[:end])
         assert plain(parser) == frame
         assert parser.has_plain() is (end == len(behind))

@@ -860,7 +860,7 @@ def test_what_interrupts_a_compressed_message_ends_the_connection(monkeypatch: p
         with monkeypatch.context() as patch:
             patch.setattr("syncws.writer.encode_frame", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                server.send("a message that nobody will ever see, nor what follows" * 10)
+                server.send("a message that nobody will ever see, nor what follows" * 10, timeout=DEADLINE)
         with pytest.raises(ConnectionClosed, match="KeyboardInterrupt interrupted a message"):
             server.send("late" * 100)
         assert client.receive(DEADLINE) == "a message that is long enough to be compressed" * 10
@@ -879,11 +879,11 @@ def test_what_interrupts_a_pause_before_a_message_leaves_the_connection_as_it_wa
 
         server._pause = interrupted
         with pytest.raises(KeyboardInterrupt):
-            server.send("never sent" * 100)
+            server.send("never sent" * 100, timeout=DEADLINE)
         for number in range(10):
             server._pause = lambda: None
             if how == "whole":
-                server.send(f"number {number} " * 100)
+                server.send(f"number {number} " * 100, timeout=DEADLINE)
             else:
                 server.send_fragments([f"number {number} "] * 100)
             assert client.receive(DEADLINE) == f"number {number} " * 100

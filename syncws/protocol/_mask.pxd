@@ -1,5 +1,15 @@
 """What compiled modules may use of _mask.pyx."""
 
+cdef class Gathering:
+    cdef bytes _buffer
+    cdef Py_ssize_t _size
+    cdef Py_ssize_t _room
+    cdef long long _most
+
+    cpdef add(self, bytes data, Py_ssize_t start, Py_ssize_t end, bytes key, unsigned int offset)
+    cpdef bytes take(self)
+    cdef _resize(self, Py_ssize_t room)
+
 cpdef bytes masked_slice(bytes data, Py_ssize_t start, Py_ssize_t end, bytes key, unsigned int offset)
 cpdef bytes unmasked(bytes data, Py_ssize_t start, Py_ssize_t end)
 cdef void xor(

@@ -5,9 +5,14 @@ Bounds are checked by :func:`masked_slice`, once for all octets; who calls :func
 
 # cython: boundscheck=False, wraparound=False
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, _PyBytes_Resize
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
+
+# How many times what has arrived there is room for, at the most.
+cdef enum:
+    GROWTH = 4
 
 
 def apply_mask(bytes data not None, bytes key not None, offset=0):
@@ -50,6 +55,67 @@ cpdef bytes unmasked(bytes data, Py_ssize_t start, Py_ssize_t end):
     cdef const unsigned char* source = <const unsigned char*>PyBytes_AS_STRING(data) + start
     xor(<unsigned char*>PyBytes_AS_STRING(result), source, end - start, source - 4, 0)
     return result
+
+
+cdef class Gathering:
+    """A large payload that arrives in pieces, unmasked.
+
+    What it takes is in proportion to what has arrived, whatever has been announced. One thread at a time.
+
+    :param most: bytes that may come, as announced.
+    """
+
+    # There is one buffer, which in the end is what is returned; until then it is nobody else's, and may be written to.
+    # Of the room that it has, the system gives what has been written to.
+
+    def __init__(self, most):
+        self._buffer = b""
+        self._size = 0
+        self._room = 0
+        self._most = most
+
+    cpdef add(self, bytes data, Py_ssize_t start, Py_ssize_t end, bytes key, unsigned int offset):
+        """Add ``data[start:end]``, which is masked as for :func:`masked_slice`, or not if there is no key."""
+        cdef Py_ssize_t size = end - start
+        cdef unsigned char* target
+        cdef const unsigned char* source
+        if not 0 <= start <= end <= len(data) or size > self._most - self._size or len(key) not in (0, 4):
+            raise IndexError(f"octets {start} to {end} of {len(data)} cannot be gathered")
+        if size > self._room - self._size:
+            self._resize(<Py_ssize_t>min(self._most, <long long>GROWTH * (self._size + size)))
+        target = <unsigned char*>PyBytes_AS_STRING(self._buffer) + self._size
+        source = <const unsigned char*>PyBytes_AS_STRING(data) + start
+        if len(key) == 0:
+            memcpy(target, source, size)
+        else:
+            xor(target, source, size, <const unsigned char*>PyBytes_AS_STRING(key), offset)
+        self._size += size
+
+    cpdef bytes take(self):
+        """Return all that has been added; nothing can be added any more."""
+        if self._size < self._room:
+            self._resize(self._size)
+        data = self._buffer
+        self._buffer = b""
+        self._size = self._room = 0
+        self._most = 0
+        return data
+
+    cdef _resize(self, Py_ssize_t room):
+        """Give the buffer another size, without copying it if that can be."""
+        cdef PyObject* buffer
+        if self._room == 0:
+            self._buffer = PyBytes_FromStringAndSize(NULL, room)
+        else:
+            # It has to be referred to once, and will be another object.
+            buffer = <PyObject*>self._buffer
+            Py_INCREF(self._buffer)
+            self._buffer = b""
+            self._room = 0
+            _PyBytes_Resize(&buffer, room)
+            self._buffer = <bytes>buffer
+            Py_DECREF(self._buffer)
+        self._room = room
 
 
 cdef void xor(

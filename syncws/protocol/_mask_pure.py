@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 
-__all__ = ["apply_mask", "masked_slice", "unmasked"]
+from .parts import Parts
+
+__all__ = ["Gathering", "apply_mask", "masked_slice", "unmasked"]
 
 # From this size on, in bytes, four translations are faster than one XOR of large integers: 64 KiB in 60 % of the time.
 _LARGE = 1024
@@ -42,6 +44,27 @@ def masked_slice(data: bytes, start: int, end: int, key: bytes, offset: int) -> 
 def unmasked(data: bytes, start: int, end: int) -> bytes:
     """Return ``data[start:end]``, unmasked with the key that is in front of it."""
     return masked_slice(data, start, end, data[start - 4 : start], 0)
+
+
+class Gathering:
+    """A large payload that arrives in pieces, unmasked.
+
+    What it takes is in proportion to what has arrived, whatever has been announced. One thread at a time.
+
+    :param most: bytes that may come, as announced.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._parts = Parts()
+
+    def add(self, data: bytes, start: int, end: int, key: bytes, offset: int) -> None:
+        """Add ``data[start:end]``, which is masked as for :func:`masked_slice`, or not if there is no key."""
+        self._parts.add(masked_slice(data, start, end, key, offset) if key else data[start:end])
+
+    def take(self) -> bytes:
+        """Return all that has been added; nothing can be added any more."""
+        data: bytes = self._parts.take(b"")  # type: ignore[assignment]
+        return data
 
 
 @functools.cache

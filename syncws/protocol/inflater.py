@@ -2,9 +2,10 @@
 
 Payloads may be cut anywhere: there is no "need more", each call returns all that its input amounts to. Inflation
 raises :class:`ProtocolError` for invalid data and :class:`MessageTooBig` before output beyond the limit is produced;
-after either of them the inflater is of no use any more. Nothing else is raised.
+after either of them the inflater is of no use any more. Nothing else is raised. :meth:`Inflater.inflate_now` does the
+common case, and raises nothing: what it cannot do it leaves to the others.
 
-One thread at a time for each object.
+One thread at a time for each object. This module is compiled where that is possible: no signal handler runs in it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _PROBE = b"\x01\x04\x00\xfb\xff" + _PROBE_CONTENT
 _PIECE = 65536
 _CHUNK = 16384
 
+# Bytes that came out, how many were not taken in, and whether there may be more that can come out.
+_Step = tuple[bytes, int, bool]
+
 
 class Inflater:
     """Decompresses the messages of one direction of a connection (RFC 7692, section 7.2.2).
@@ -46,7 +50,10 @@ class Inflater:
     :param takeover: later messages may refer to earlier ones.
     """
 
-    __slots__ = ("_ended", "_in_message", "_lasting", "_output", "_stream", "_takeover", "_wbits", "_window")
+    __slots__ = (
+        "_ahead", "_cut_off", "_ended", "_in_message", "_lasting", "_output", "_stream", "_takeover", "_wbits",
+        "_window",
+    )  # fmt: skip
 
     def __init__(self, window_bits: int, takeover: bool) -> None:
         self._wbits = -max(window_bits, _MIN_WINDOW_BITS)
@@ -62,6 +69,43 @@ class Inflater:
         self._in_message = False
         # The stream of the next message remains for those behind it.
         self._lasting = False
+        # What inflate_now() has got for the next step, which is to be of the same data.
+        self._ahead: _Step | None = None
+        # The message is known to end in the middle of its data.
+        self._cut_off = False
+
+    def inflate_now(self, data: bytes, limit: int) -> bytes | None:
+        """Return what ``data``, the payload of a whole message, amounts to, if that is the common case.
+
+        ``None`` for all else: :meth:`inflate` or :meth:`inflate_pieces` is to be given the same data then, as if this
+        had not been called.
+
+        :param limit: bytes that the message may have.
+        """
+        if self._in_message or not 0 < len(data) <= _CHUNK:
+            return None
+        stream = self._stream or self._begin()
+        size = _PIECE if limit >= _PIECE else limit + 1
+        self._in_message = True
+        try:
+            message = stream.decompress(data, size)
+        except zlib.error:
+            return None  # it says so again
+        if stream.eof or len(message) == size:
+            self._ahead = self._account(stream, message, size)
+            return None
+        self._output += len(message)
+        if not self._completes():
+            self._cut_off = True
+            self._ahead = message, 0, False
+            return None
+        self._leave_message()
+        return message
+
+    def take_back(self, message: bytes) -> None:
+        """Have ``message``, which :meth:`inflate_now` has just returned, be what the same data amounts to once more."""
+        self._ahead = message, 0, False
+        self._in_message = self._ended = True
 
     def inflate(self, data: bytes | memoryview, *, last: bool, limit: int | None = None, already: int = 0) -> bytes:
         """Return what ``data``, the next part of a message's payload, amounts to.
@@ -135,8 +179,11 @@ class Inflater:
         if last:
             self._end_message()
 
-    def _step(self, data: bytes | memoryview, size: int) -> tuple[bytes, int, bool]:
+    def _step(self, data: bytes | memoryview, size: int) -> _Step:
         """Inflate up to ``size`` bytes. Return them, the number of bytes of ``data`` that are left, and more_inside."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
         stream = self._stream or self._begin()
         try:
             piece = stream.decompress(data, size)
@@ -145,6 +192,10 @@ class Inflater:
             raise ProtocolError(
                 f"compressed message is not valid DEFLATE data: {reason} (RFC 7692, 7.2.2)", 1007
             ) from None
+        return self._account(stream, piece, size)
+
+    def _account(self, stream: zlib._Decompress, piece: bytes, size: int) -> _Step:
+        """Note what a stream has made of its input; return what :meth:`_step` does."""
         self._ended = stream.eof
         if stream.eof:
             # RFC 7692, 7.2.3.4: BFINAL = 1 ends the stream, not the message. (unconsumed_tail says nothing then:
@@ -165,8 +216,11 @@ class Inflater:
     def _end_message(self) -> None:
         # Behind the end of a stream the sender should have put an empty block (RFC 7692, 7.2.3.4) for the tail to
         # complete; a message without it is complete as well.
-        if not (self._ended or self._completes()):
+        if self._cut_off or not (self._ended or self._completes()):
             raise ProtocolError("compressed message ends in the middle of its DEFLATE data (RFC 7692, 7.2.2)", 1007)
+        self._leave_message()
+
+    def _leave_message(self) -> None:
         self._ended = self._in_message = False
         if not self._takeover:
             self._stream = None

@@ -24,13 +24,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import MessageTooBig, ProtocolError
 from .codes import CLOSE, CONTINUATION, OPCODE_NAMES, TEXT
 from .deflate import Inflater
 from .parser import Frame, Parser
-from .parts import Parts, check_wire_size
+from .parts import Parts, Piece, check_wire_size
 from .utf8 import Utf8Decoder, decode
 
 __all__ = ["LOOK_AHEAD", "MessageReader", "Piece"]
@@ -42,13 +42,6 @@ _NOTHING: Iterator[Any] = iter(())
 LOOK_AHEAD = 256 * 1024
 # What a frame that was set aside costs besides its payload, roughly, in bytes.
 _FRAME_COST = 200
-
-
-class Piece(NamedTuple):
-    """A piece of a message: its data, and whether it is the last of its message."""
-
-    data: str | bytes
-    last: bool
 
 
 class MessageReader:
@@ -90,9 +83,7 @@ class MessageReader:
         # The message that is on its way; _opcode is CONTINUATION while there is none.
         self._opcode = CONTINUATION
         self._compressed = False
-        self._fragments = 0
-        self._wire_size = 0
-        self._inflated_size = 0
+        self._fragments = self._wire_size = self._inflated_size = 0
         self._decoder: Utf8Decoder | None = None
         # What next_message() has gathered of it, all str or all bytes: joined parts, and behind them those to join.
         self._parts = Parts()
@@ -167,7 +158,7 @@ class MessageReader:
                 return item
         try:
             while True:
-                frame = self._next_frame() if self._kept else self._parser.next_frame()
+                frame = self._next_frame() if self._kept else self._parser.next_frame(True)
                 if frame is None:
                     return None
                 if frame.opcode >= CLOSE:
@@ -180,9 +171,9 @@ class MessageReader:
             raise
 
     def next_plain(self) -> str | bytes | None:
-        """Return the next message if that is one frame, not compressed, all here, and within every rule and limit.
+        """Return the next message if that is one frame, all here, and within every rule and limit.
 
-        ``None``, with nothing changed, for all else, of which :meth:`next_message` knows more.
+        ``None``, as if it had not been called, for all else, of which :meth:`next_message` knows more.
         """
         if self._opcode != CONTINUATION or self._kept or self._streaming:
             return None
@@ -190,6 +181,12 @@ class MessageReader:
         payload = parser.next_plain(self._plain_limit)
         if payload is None:
             return None
+        inflater = self._inflater if parser.plain_compressed() else None
+        if inflater is not None:
+            payload = inflater.inflate_now(payload, self._plain_limit)
+            if payload is None:
+                parser.take_back()
+                return None
         if parser.plain_opcode() != TEXT:
             self.completed += 1
             return payload
@@ -197,6 +194,8 @@ class MessageReader:
             text = payload.decode()
         except UnicodeDecodeError:
             parser.take_back()
+            if inflater is not None:
+                inflater.take_back(payload)
             return None
         self.completed += 1
         return text
@@ -239,6 +238,7 @@ class MessageReader:
 
         :raises ProtocolError: 1002, a frame on its own breaks a rule.
         """
+        self._parts.add(self._parser.take_gathered())
         while not self.looked_ahead:
             try:
                 frame = self._parser.next_frame()
@@ -309,8 +309,7 @@ class MessageReader:
             if self._opcode != CONTINUATION:
                 # RFC 6455, 5.4: the fragments of one message MUST NOT be interleaved with those of another.
                 raise ProtocolError(f"{name} frame within a fragmented message (RFC 6455, 5.4)")
-            self._opcode = frame.opcode
-            self._compressed = frame.rsv1
+            self._opcode, self._compressed = frame.opcode, frame.rsv1
             self._decoder = Utf8Decoder() if frame.opcode == TEXT else None
         self._wire_size += frame.length
         self._fragments += 1
@@ -335,6 +334,7 @@ class MessageReader:
 
     def _take_gathered(self) -> str | bytes:
         """Return what has been gathered of the message, and forget it."""
+        self._parts.add(self._parser.take_gathered())
         return self._parts.take("" if self._opcode == TEXT else b"")
 
     def _finish_message(self) -> None:

@@ -5,7 +5,7 @@ The length of a payload has 63 bits on every platform; positions in a buffer are
 
 cimport cython
 
-from ._mask cimport masked_slice, unmasked
+from ._mask cimport Gathering as _Gathering, masked_slice, unmasked
 
 
 @cython.final
@@ -32,6 +32,7 @@ cdef class Parser:
     cdef long long _left
     cdef unsigned int _offset
     cdef bytes _key
+    cdef _Gathering _gathering
     cdef Py_ssize_t _before_plain
     cdef Py_ssize_t _plain_end
 
@@ -50,12 +51,14 @@ cdef class Parser:
         key=bytes,
         payload=bytes,
     )
-    cpdef Frame next_frame(self)
+    cpdef Frame next_frame(self, bint gather=*)
 
     @cython.locals(start=Py_ssize_t, end=Py_ssize_t, data=bytes)
     cpdef bytes next_plain(self, Py_ssize_t limit)
 
     cpdef int plain_opcode(self)
+
+    cpdef bint plain_compressed(self)
 
     cpdef take_back(self)
 
@@ -68,14 +71,20 @@ cdef class Parser:
         pos=Py_ssize_t,
         size=Py_ssize_t,
         start=Py_ssize_t,
+        first=cython.uchar,
         second=cython.uchar,
         length=cython.longlong,
         width=Py_ssize_t,
     )
     cdef Py_ssize_t _plain_start(self)
 
+    @cython.locals(gathering=_Gathering)
+    cpdef bytes take_gathered(self)
+
     @cython.locals(payload=bytes)
-    cdef Frame _begin_pieces(self, unsigned char first, long long length, bytes key, Py_ssize_t pos)
+    cdef Frame _begin_pieces(self, unsigned char first, long long length, bytes key, Py_ssize_t pos, bint gather)
+
+    cdef bytes _take_payload(self, Py_ssize_t start, Py_ssize_t end, bytes key, unsigned int offset)
 
     @cython.locals(start=Py_ssize_t, end=Py_ssize_t, payload=bytes)
     cdef Frame _next_piece(self)
@@ -83,6 +92,9 @@ cdef class Parser:
     cdef Frame _need_more(self)
 
     cdef _check_header(self, unsigned char first, unsigned char second)
+
+
+cdef long long _LARGE
 
 
 cdef long long _extended_length(bytes encoded) except -1

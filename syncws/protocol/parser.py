@@ -7,7 +7,8 @@ that. Each frame is judged only when it is asked for, so everything in front of 
 
 Control frames come whole. A data frame comes in as many pieces as the connection delivered it in, so a reader can
 check UTF-8 and limits before the rest has arrived, and no payload waits in this module's memory: once ``None`` has
-been returned the parser owns less than 140 bytes.
+been returned the parser owns less than 140 bytes. The exception is a large binary payload that the reader wants as a
+whole: what has arrived of it is put together here, in place.
 
 :meth:`~Parser.next_plain` does the common case in one go: a frame that is a whole message and all there. Everything
 else it leaves as it is, for :meth:`~Parser.next_frame` to judge.
@@ -18,11 +19,14 @@ One thread at a time.
 from __future__ import annotations
 
 from ..errors import ProtocolError
-from .codes import CLOSE, CONTINUATION, OPCODE_NAMES
+from .codes import BINARY, CLOSE, CONTINUATION, OPCODE_NAMES
 from .frames import MAX_CONTROL_PAYLOAD
-from .mask import masked_slice, unmasked
+from .mask import Gathering, masked_slice, unmasked
 
 __all__ = ["Frame", "Parser"]
+
+# From this length on, in bytes, a payload is worth gathering.
+_LARGE = 262144
 
 
 class Frame:
@@ -63,8 +67,8 @@ class Parser:
     """
 
     __slots__ = (
-        "_before_plain", "_data", "_fin", "_key", "_left", "_length", "_masked", "_offset", "_opcode", "_plain_end",
-        "_pos", "_rsv1_allowed",
+        "_before_plain", "_data", "_fin", "_gathering", "_key", "_left", "_length", "_masked", "_offset", "_opcode",
+        "_plain_end", "_pos", "_rsv1_allowed",
     )  # fmt: skip
 
     def __init__(self, *, masked: bool, rsv1_allowed: bool = False) -> None:
@@ -79,6 +83,7 @@ class Parser:
         self._left = 0
         self._offset = 0
         self._key = b""
+        self._gathering: Gathering | None = None  # what has arrived of that payload, if nobody has got it yet
         # What next_plain() has found: where the frame begins, and where it ends.
         self._before_plain = 0
         self._plain_end = 0
@@ -98,9 +103,11 @@ class Parser:
         self._data = self._data[self._pos :] + data if self._pos < len(self._data) else data
         self._pos = 0
 
-    def next_frame(self) -> Frame | None:
+    def next_frame(self, gather: bool = False) -> Frame | None:
         """Return the next control frame, data frame or piece of a data frame; ``None`` if more bytes are needed.
 
+        :param gather: of a large binary frame that is not compressed, and has not arrived whole, return two pieces: an
+            empty one at once, then the payload, put together without a further copy. :meth:`take_gathered` ends that.
         :raises ProtocolError: the bytes break a rule of RFC 6455, section 5; the close code is 1002.
         """
         if self._left:
@@ -137,14 +144,14 @@ class Parser:
         if length > size - pos:
             if opcode >= CLOSE:
                 return self._need_more()
-            return self._begin_pieces(first, length, key, pos)
+            return self._begin_pieces(first, length, key, pos, gather and length >= _LARGE and first & 0x4F == BINARY)
         end = pos + length
         self._pos = end
         payload = masked_slice(data, pos, end, key, 0) if key else data[pos:end]
         return Frame(opcode, first > 127, first & 0x40 != 0, length, payload)
 
     def next_plain(self, limit: int) -> bytes | None:
-        """Return the payload of the next frame if that is a message on its own, all there and not compressed.
+        """Return the payload of the next frame if that is a message on its own and all there; it may be compressed.
 
         ``None``, with nothing changed, for all else: another frame, one that breaks a rule, the beginning of one.
 
@@ -166,6 +173,10 @@ class Parser:
         """Return the opcode of the frame whose payload :meth:`next_plain` has returned last."""
         return self._data[self._before_plain] & 0x0F
 
+    def plain_compressed(self) -> bool:
+        """Whether that payload is compressed: the RSV1 bit (RFC 7692, section 6)."""
+        return self._data[self._before_plain] & 0x40 != 0
+
     def take_back(self) -> None:
         """Make the frame whose payload :meth:`next_plain` has just returned the next one again."""
         self._pos = self._before_plain
@@ -182,9 +193,12 @@ class Parser:
         start = pos + 6 if self._masked else pos + 2
         if self._left or size < start:
             return -1
+        first = data[pos]
         second = data[pos + 1]
         length = second & 0x7F
-        if not 0x81 <= data[pos] <= 0x82 or (second > 127) is not self._masked:
+        if first & 0x40 and self._rsv1_allowed:
+            first &= 0xBF
+        if not 0x81 <= first <= 0x82 or (second > 127) is not self._masked:
             return -1
         if length > 125:
             width = 2 if length == 126 else 8
@@ -199,17 +213,22 @@ class Parser:
         self._plain_end = start + length
         return start
 
-    def _begin_pieces(self, first: int, length: int, key: bytes, pos: int) -> Frame:
+    def take_gathered(self) -> bytes:
+        """Return what has been gathered of the current payload; what comes then is returned in pieces."""
+        gathering, self._gathering = self._gathering, None
+        return b"" if gathering is None else gathering.take()
+
+    def _begin_pieces(self, first: int, length: int, key: bytes, pos: int, gather: bool) -> Frame:
         """Return the first piece of a data frame of which only a part has arrived."""
-        end = len(self._data)
-        payload = masked_slice(self._data, pos, end, key, 0) if key else self._data[pos:]
-        self._pos = end
+        if gather:
+            self._gathering = Gathering(length)
+        payload = self._take_payload(pos, len(self._data), key, 0)
         self._opcode = first & 0x0F
         self._fin = first > 127
         self._length = length
-        self._left = length - len(payload)
+        self._left = length - (self._pos - pos)
         self._key = key
-        self._offset = len(payload) & 3
+        self._offset = (self._pos - pos) & 3
         return Frame(self._opcode, self._fin, first & 0x40 != 0, length, payload, True, False)
 
     def _next_piece(self) -> Frame | None:
@@ -220,14 +239,22 @@ class Parser:
             return self._need_more()
         if self._left < end - start:
             end = start + self._left
-        self._pos = end
         self._left -= end - start
-        if self._key:
-            payload = masked_slice(self._data, start, end, self._key, self._offset)
-            self._offset = (self._offset + len(payload)) & 3
-        else:
-            payload = self._data[start:end]
+        payload = self._take_payload(start, end, self._key, self._offset)
+        self._offset = (self._offset + end - start) & 3
+        if self._gathering is not None:
+            if self._left:
+                return self._need_more()
+            payload = self.take_gathered()
         return Frame(self._opcode, self._fin, False, self._length, payload, False, self._left == 0)
+
+    def _take_payload(self, start: int, end: int, key: bytes, offset: int) -> bytes:
+        """Return what has arrived of a payload; nothing, if that is gathered."""
+        self._pos = end
+        if self._gathering is not None:
+            self._gathering.add(self._data, start, end, key, offset)
+            return b""
+        return masked_slice(self._data, start, end, key, offset) if key else self._data[start:end]
 
     def _need_more(self) -> Frame | None:
         """Return ``None``, keeping only what is not parsed: a connection that waits owns no large buffer."""

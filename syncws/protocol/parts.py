@@ -6,14 +6,21 @@ time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import MessageTooBig
 
-__all__ = ["Parts", "check_wire_size"]
+__all__ = ["Parts", "Piece", "check_wire_size"]
 
 # How many parts are joined into one, so that tiny ones do not cost a multiple of their content.
 _BATCH = 128
+
+
+class Piece(NamedTuple):
+    """A piece of a message: its data, and whether it is the last of its message."""
+
+    data: str | bytes
+    last: bool
 
 
 class Parts:

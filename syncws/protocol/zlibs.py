@@ -4,7 +4,7 @@ A stream of either has ``compress(data)`` and ``flush(mode)``, and raises nothin
 write ends with an empty stored block (RFC 7692, 7.2.1) after each flush. Decompression is zlib's alone: the others are
 little faster, or slower, with messages of a kilobyte.
 
-Any thread may call the functions; one thread at a time for each stream.
+Any thread may call the functions; one thread at a time for each stream. This module is compiled where that is possible.
 """
 
 from __future__ import annotations
