@@ -35,6 +35,7 @@ COMPILED = [
     "syncws.hot_writer",
     "syncws.readiness",
     "syncws.runtime_gevent",
+    "syncws.transport_session",
     "syncws.protocol.messages",
     "syncws.protocol._mask",
     "syncws.protocol.frames",
@@ -44,7 +45,7 @@ if sys.platform == "win32":
     COMPILED.remove("syncws._descriptor")  # its system calls are those of POSIX
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     # Several threads look at what these have; in C, without the GIL, one could see what another has just freed.
-    for name in ("syncws.hot", "syncws.hot_writer", "syncws.readiness"):
+    for name in ("syncws.hot", "syncws.hot_writer", "syncws.readiness", "syncws.transport_session"):
         COMPILED.remove(name)
 DIRECTIVES = {
     "language_level": 3,
