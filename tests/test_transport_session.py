@@ -22,7 +22,7 @@ from syncws.transport_session import READ, WRITE, Plain, Session
 from syncws.transport_tls import TLSTransport
 
 pytestmark = threads_only
-LEAST, MOST = 448, 16384
+LEAST, MOST = 448, 28672
 BLOCK = bytes(4096)
 contexts = functools.lru_cache(tls_contexts)
 
@@ -142,7 +142,7 @@ def test_a_read_asks_for_more_when_more_comes_and_then_for_less(ends: Ends) -> N
         received += len(ends.session.recv_now() or b"")
     assert ends.tls.asked[:4] == [LEAST, LEAST * 4, LEAST * 16, MOST]
     assert set(ends.tls.asked[4:]) <= {MOST, MOST // 4}
-    for _ in range(6):
+    for _ in range(7):
         ends.peer.write(b"x")
         assert ends.session.recv_now() == b"x"
     assert ends.tls.asked[-3:] == [LEAST] * 3
@@ -157,6 +157,18 @@ def test_what_a_read_has_left_is_there_for_the_next_one(ends: Ends) -> None:
     assert select.select([ends.sock], [], [], 0)[0] == []
     assert ends.session.recv_now() == b"x" * (1000 - LEAST)
     assert not ends.session.filled
+
+
+def test_behind_a_whole_record_there_may_be_another(ends: Ends) -> None:
+    ends.shake_hands()
+    sizes = []
+    for _ in range(4):
+        ends.peer.write(bytes(16384))
+        while data := ends.session.recv_now():
+            sizes.append(len(data))
+            assert ends.session.filled == (len(data) in (ends.tls.asked[-1], 16384))
+    assert sum(sizes) == 4 * 16384
+    assert sizes[-1] == 16384
 
 
 def test_what_is_sent_is_counted(ends: Ends) -> None:
@@ -294,6 +306,25 @@ def test_a_closed_one_touches_nothing(ends: Ends) -> None:
         with pytest.raises(OSError) as caught:
             call()
         assert caught.value.errno == errno.EBADF
+
+
+def test_a_socket_that_somebody_else_has_closed_is_lost(ends: Ends) -> None:
+    ends.shake_hands()
+    ends.sock.close()
+    for call in (ends.session.recv_now, lambda: ends.session.send(b"x")):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.EBADF
+
+
+def test_a_certificate_that_is_not_trusted_is_told_as_it_is(ends: Ends) -> None:
+    # Those who have not shaken hands do so in the first read.
+    ends.peer.context = ssl.create_default_context()  # does not know the authority
+    session = Session(ends.peer)
+    assert session.recv_now() is None
+    assert ends.session.recv_now() is None
+    with pytest.raises(ssl.SSLCertVerificationError):
+        session.recv_now()
 
 
 def test_behind_our_end_only_bytes_and_their_end_count() -> None:
