@@ -1,13 +1,16 @@
 """Reading and writing a TLS connection without waiting: what its transports for threads and for greenlets share.
 
-A :class:`Session` is to them what a :class:`~syncws.descriptor.Descriptor` is to those without TLS. OpenSSL's objects
-must not be read and written at the same time, so a lock guards each call; nobody waits while it is held, so neither
-direction holds up the other. OpenSSL reads no further than to the end of a record, so that the system tells whether
-there is another one: one that a read has not filled has left nothing behind.
+A :class:`Session` is to them what a :class:`~syncws.descriptor.Descriptor` is to those without TLS. OpenSSL reads no
+further than to the end of a record, so that the system tells whether there is another one: a read that could have
+brought more has left nothing behind.
+
+OpenSSL's objects must not be read and written at the same time. Greenlets do not: none is left within a call. With
+threads, in a :class:`SharedSession`, a lock guards each call; nobody waits while it is held, so neither direction holds
+up the other. A signal handler may run with it held, but never within OpenSSL; it may send.
 
 One thread at a time may be in :meth:`~Session.recv_now`, and one at a time in :meth:`~Session.send`;
 :meth:`~Session.close` may be called only when no thread is in any of them. This module is compiled where that is
-possible. A signal handler may run in what is called here, with the lock held, but never within OpenSSL; it may send.
+possible.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 
 from .transport import lost
 
-__all__ = ["READ", "WRITE", "Plain", "Session"]
+__all__ = ["READ", "WRITE", "Plain", "Session", "SharedSession"]
 
 # What there is to be waited for, for selectors and for gevent's event loop.
 READ, WRITE = 1, 2
@@ -37,17 +40,15 @@ class Session:
     """The TLS of a connection, over a socket that does not block.
 
     :param tls: has ``read(size)`` and ``write(data)``, which raise what OpenSSL wants to wait for.
-    :param lock: guards them, if they can be called at the same time; one that its owner may take again.
     :ivar filled: the latest read has brought as much as it could, so that there may be more.
     :ivar sent: how many bytes OpenSSL has taken over, in front of encryption.
     :ivar blocked_by: what a :meth:`send` that has returned 0 is to wait for, READ or WRITE.
     """
 
-    __slots__ = ("_lock", "_size", "_tls", "blocked_by", "filled", "sent")
+    __slots__ = ("_size", "_tls", "blocked_by", "filled", "sent")
 
-    def __init__(self, tls: Any, lock: Any = None) -> None:
+    def __init__(self, tls: Any) -> None:
         self._tls = tls
-        self._lock = lock
         self._size = _LEAST
         self.blocked_by = WRITE
         self.filled = True
@@ -60,9 +61,7 @@ class Session:
             one is to be called when there is.
         :raises OSError: the connection was lost, or is closed.
         """
-        lock, size = self._lock, self._size
-        if lock is not None:
-            lock.acquire()
+        size = self._size
         try:
             data: bytes = self._tls.read(size)
         except (_WantRead, BlockingIOError):
@@ -76,9 +75,6 @@ class Session:
             return b""
         except (TimeoutError, ValueError) as error:
             raise _as_lost(error) from None
-        finally:
-            if lock is not None:
-                lock.release()
         received = len(data)
         # More next time, or less, by how much of what was asked for has come.
         self.filled = received == size or received == _RECORD or not received  # the next one finds the end as well
@@ -95,9 +91,6 @@ class Session:
 
         :raises OSError: the connection was lost, or is closed.
         """
-        lock = self._lock
-        if lock is not None:
-            lock.acquire()
         try:
             sent: int = self._tls.write(data)
             self.sent += sent
@@ -110,9 +103,6 @@ class Session:
             return 0
         except (TimeoutError, ValueError) as error:
             raise _as_lost(error) from None
-        finally:
-            if lock is not None:
-                lock.release()
 
     def replace(self, tls: Any) -> None:
         """Read from, and write to, something else from now on."""
@@ -122,6 +112,29 @@ class Session:
     def close(self) -> None:
         """Forget the socket, which is about to be closed: OpenSSL would go on with the number of its descriptor."""
         self.replace(_CLOSED)
+
+
+class SharedSession(Session):
+    """One that is read and written by different threads.
+
+    :param lock: guards OpenSSL's objects; one that its owner may take again.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, tls: Any, lock: Any) -> None:
+        super().__init__(tls)
+        self._lock = lock
+
+    def recv_now(self) -> bytes | None:
+        """See :meth:`Session.recv_now`."""
+        with self._lock:
+            return Session.recv_now(self)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """See :meth:`Session.send`."""
+        with self._lock:
+            return Session.send(self, data)
 
 
 def _as_lost(error: Exception) -> OSError:

@@ -8,7 +8,7 @@ import socket
 import ssl
 
 from .transport import SocketBase, lost
-from .transport_session import READ, WRITE, Plain, Session
+from .transport_session import READ, WRITE, Plain, SharedSession
 
 __all__ = ["TLSTransport"]
 
@@ -24,7 +24,7 @@ class TLSTransport(SocketBase):
         self._tls = sock
         # A signal handler may send while it has interrupted recv(): within the lock, but not within OpenSSL.
         self._lock = self.runtime.rlock()
-        self._session = Session(sock, self._lock)
+        self._session = SharedSession(sock, self._lock)
         self._write_ended = False
         sock.setblocking(False)
 

@@ -18,7 +18,7 @@ import pytest
 from peers import DEADLINE, pair, sockets, start, threads_only
 from wire import tls_contexts
 
-from syncws.transport_session import READ, WRITE, Plain, Session
+from syncws.transport_session import READ, WRITE, Plain, Session, SharedSession
 from syncws.transport_tls import TLSTransport
 
 pytestmark = threads_only
@@ -277,20 +277,20 @@ def test_the_lock_is_held_for_each_call_and_by_a_signal_handler_too() -> None:
         def _look(self) -> None:
             assert start(lock.acquire, False).result() is False
 
-    session = Session(Tls(), lock)
+    session = SharedSession(Tls(), lock)
     assert session.recv_now() == b"\x0e"
     assert start(lock.acquire, False).result() is True
 
 
-@pytest.mark.parametrize("lock", [None, threading.RLock()], ids=["no lock", "lock"])
-def test_the_kernel_giving_up_a_peer_is_not_a_deadline(lock: Any) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_kernel_giving_up_a_peer_is_not_a_deadline(shared: bool) -> None:
     class Tls:
         def read(self, *_: Any) -> Any:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
         write = read
 
-    session = Session(Tls(), lock)
+    session = SharedSession(Tls(), threading.RLock()) if shared else Session(Tls())
     for call in (session.recv_now, lambda: session.send(b"x")):
         with pytest.raises(ConnectionAbortedError, match="timed out") as caught:
             call()
