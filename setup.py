@@ -37,6 +37,7 @@ COMPILED = [
     "syncws.locks",
     "syncws.readiness",
     "syncws.runtime_gevent",
+    "syncws.transport_session",
     "syncws.protocol.messages",
     "syncws.protocol._mask",
     "syncws.protocol.compressor",
@@ -46,12 +47,11 @@ COMPILED = [
     "syncws.protocol.zlibs",
 ]
 if sys.platform == "win32":
-    for name in ("syncws._descriptor", "syncws.readiness"):  # system calls of POSIX, and what knows their C types
-        COMPILED.remove(name)
+    COMPILED.remove("syncws._descriptor")  # its system calls are those of POSIX
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     # Several threads look at what these have; in C, without the GIL, one could see what another has just freed.
-    for name in ("syncws._thread_lock", "syncws.hot", "syncws.hot_writer", "syncws.readiness"):
-        COMPILED.remove(name)
+    for name in ("_thread_lock", "hot", "hot_writer", "readiness", "transport_session"):
+        COMPILED.remove(f"syncws.{name}")
 DIRECTIVES = {
     "language_level": 3,
     # Types are those of the .pxd files: what an annotation says is for mypy, and would change what the code does.

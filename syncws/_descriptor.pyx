@@ -59,6 +59,12 @@ cdef enum:
 cdef class Descriptor:
     """See descriptor.py."""
 
+    cdef int _number
+    cdef Py_ssize_t _size
+    cdef int _patience  # so many reads are not worth a try
+    cdef readonly bint filled
+    cdef public long long sent
+
     def __init__(self, sock):
         self._number = sock.fileno()
         self._size = LEAST
@@ -71,7 +77,7 @@ cdef class Descriptor:
         self._number = -1
         self.filled = True  # the next read will not wait for it
 
-    cpdef bytes recv_now(self):
+    def recv_now(self):
         """See descriptor.py."""
         return self._recv(MSG_DONTWAIT)
 

@@ -2,7 +2,6 @@
 
 cimport cython
 
-from ._descriptor cimport Descriptor
 from .hot cimport Stretch
 
 
@@ -18,7 +17,7 @@ cdef class Readiness:
 
 @cython.final
 cdef class Reading:
-    cdef Descriptor _descriptor
+    cdef object _descriptor
     cdef Stretch _stretch
     cdef Readiness _readable
 

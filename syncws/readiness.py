@@ -17,7 +17,8 @@ from .hot import LONGEST_STRETCH, Stretch
 from .transport import remaining
 
 if TYPE_CHECKING:
-    from ._descriptor import Descriptor
+    from .descriptor import Descriptor
+    from .transport_session import Session
 
 __all__ = ["A_READ", "READ", "SIZE_OF_A_WRITE", "WRITE", "Readiness", "Reading"]
 
@@ -93,14 +94,14 @@ class Readiness:
 class Reading:
     """Reads from a descriptor.
 
-    :param descriptor: of a socket.
+    :param descriptor: of a socket, or the TLS over it.
     :param readable: waits for it.
     :param stretch: counts what is read.
     """
 
     __slots__ = ("_descriptor", "_readable", "_stretch")
 
-    def __init__(self, descriptor: Descriptor, readable: Readiness, stretch: Stretch) -> None:
+    def __init__(self, descriptor: Descriptor | Session, readable: Readiness, stretch: Stretch) -> None:
         self._descriptor = descriptor
         self._readable = readable
         self._stretch = stretch

@@ -38,9 +38,6 @@ __all__ = [
     "transport_for",
 ]
 
-# How many bytes OpenSSL is asked for at first: a thread that waits owns the memory that it has asked for.
-_LEAST_RECV_SIZE = 448
-
 # poll() knows no limit on descriptor numbers; select() is what Windows has.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # A deadline that has always passed: recv() gives what there is, and greenlets do not let others run before that.
@@ -147,7 +144,6 @@ class SocketBase:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._recv_size = _LEAST_RECV_SIZE
         self._poll: select.poll | None = None
         # Held by abort() and close(): between them the descriptor may become another's. A signal handler may abort().
         self._ending = self.runtime.rlock()
@@ -189,13 +185,6 @@ class SocketBase:
     def close(self) -> None:
         with self._ending:
             self.sock.close()
-
-    def _adapt(self, received: int) -> None:
-        """Ask for more next time, or for less, by how much of what was asked for has come."""
-        if received == self._recv_size:
-            self._recv_size = min(RECV_SIZE, received * 4)
-        elif received * 16 < self._recv_size:
-            self._recv_size = max(_LEAST_RECV_SIZE, self._recv_size // 4)
 
     def _shutdown(self, how: int) -> None:
         # An error means that the connection is gone already, which is what was wanted.

@@ -18,7 +18,6 @@ import functools
 import gc
 import os
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -28,9 +27,10 @@ from gevent.hub import get_hub
 
 from .descriptor import Descriptor
 from .hot import LONGEST_STRETCH, Stretch
-from .readiness import A_READ, READ, SIZE_OF_A_WRITE, WRITE, Readiness, Reading
+from .readiness import A_READ, READ, WRITE, Readiness, Reading
 from .runtime_gevent import GREENLETS
 from .transport import NOW, SocketBase, Transport, lost
+from .transport_session import Plain, Session
 
 __all__ = ["GreenletTLSTransport", "GreenletTransport", "transport_for_greenlets"]
 
@@ -57,6 +57,8 @@ class _GreenletBase(SocketBase):
 
     runtime = GREENLETS
     _closed = True
+    _wanted_to_read = READ  # what _read_now() that returned None has to wait for
+    _wanted_to_write = WRITE  # and try_send() that returned 0
 
     def __init__(self, sock: Any, native: Any) -> None:
         super().__init__(sock)
@@ -65,8 +67,6 @@ class _GreenletBase(SocketBase):
         self.stretch: Stretch = Stretch()
         self._readable = Readiness(native.fileno(), READ)
         self._writable: Readiness | None = None  # most connections never need it
-        self._wanted_to_read = READ  # what _read_now() that returned None has to wait for
-        self._wanted_to_write = WRITE  # and try_send() that returned 0
         self._loop: Any = get_hub().loop
         self._closed = False
 
@@ -172,25 +172,31 @@ class GreenletTransport(_GreenletBase):
 class GreenletTLSTransport(_GreenletBase):
     """A TLS connection. Takes over an SSLSocket, gevent's or a native one.
 
-    OpenSSL's objects must not be read and written at the same time. Here they are not, because no greenlet is left
-    within a call, so both directions go on side by side without a lock.
+    No greenlet is left within a call of OpenSSL, so nothing is locked.
     """
 
     secure = True
 
     def __init__(self, sock: Any) -> None:
         # What both kinds of SSLSocket wrap. Their own methods would wait, or return 0 for "would block".
-        self._session = sock._sslobj
+        self._tls = sock._sslobj
+        self._session = Session(self._tls)
         self._write_ended = False
-        self._drained = False  # the latest read has left nothing behind, so that the next one has to wait
-        self.sent = 0
         super().__init__(sock, getattr(sock, "_sock", sock))
-        self._receive: Callable[[int], bytes] = self._session.read
+        self._reading = Reading(self._session, self._readable, self.stretch)
+
+    @property
+    def sent(self) -> int:
+        return self._session.sent
+
+    @property
+    def _wanted_to_write(self) -> int:  # type: ignore[override]
+        return self._session.blocked_by
 
     def handshake(self, deadline: float | None = None) -> None:
         while True:
             try:
-                self._session.do_handshake()
+                self._tls.do_handshake()
                 return
             except ssl.SSLWantReadError:
                 wanted = READ
@@ -200,67 +206,49 @@ class GreenletTLSTransport(_GreenletBase):
                 raise lost(error) from None
             self._wait(wanted, deadline)
 
+    # What has been interrupted by a signal handler is found on the stack: so these are methods, not those they call.
+
+    def read(self) -> bytes | None:
+        if self.stretch.count >= LONGEST_STRETCH:
+            return self.recv()
+        try:
+            return self._reading.read()
+        except ssl.SSLWantWriteError:
+            return None
+
     def recv(self, deadline: float | None = None) -> bytes:
-        if self.stretch.count >= LONGEST_STRETCH and not self._closed and self._session.pending():
+        if self.stretch.count >= LONGEST_STRETCH and not self._closed and self._tls.pending():
             # The event loop knows only of what OpenSSL has not read yet.
             self.stretch.count = LONGEST_STRETCH - A_READ
-        if self._drained and deadline is None:
-            self._drained = False
+        if deadline is None and not self._session.filled:
             self._wait_for(READ, None)
-        try:
-            return super().recv(deadline)
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
+        return super().recv(deadline)
 
     def _read_now(self) -> bytes | None:
-        self._check_open()
-        if self.stretch.count >= LONGEST_STRETCH:
-            return None
-        self.stretch.count += A_READ
-        size = self._recv_size
         try:
-            data = self._receive(size)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            self._wanted_to_read = READ
-            return None
+            data = self._reading.read_now()
         except ssl.SSLWantWriteError:
             self._wanted_to_read = WRITE
             return None
-        except TimeoutError as error:
-            raise lost(error) from None
-        self.stretch.count += len(data) >> SIZE_OF_A_WRITE
-        self._drained = len(data) < size and not self._write_ended and not self._session.pending()
-        self._adapt(len(data))
+        self._wanted_to_read = READ
         return data
 
     def try_send(self, data: bytes | memoryview) -> int:
-        self._check_open()
-        try:
-            sent: int = self._session.write(data)
-        except ssl.SSLWantWriteError:
-            self._wanted_to_write = WRITE
-            return 0
-        except ssl.SSLWantReadError:
-            self._wanted_to_write = READ
-            return 0
-        except TimeoutError as error:
-            raise lost(error) from None
-        self.sent += sent
-        return sent
-
-    def _check_open(self) -> None:
-        # OpenSSL would go on with the number of the descriptor, which may be another's in a moment.
-        if self._closed:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._session.send(data)
 
     def shutdown_write(self) -> None:
         # As TLSTransport does: a close_notify (RFC 8446, 6.1), then past OpenSSL.
         if not self._write_ended:
             self._write_ended = True
             with contextlib.suppress(OSError, ValueError):
-                self._session.shutdown()
-            self._receive = functools.partial(_NativeSocket.recv, self._native)
+                self._tls.shutdown()
+            if not self._closed:
+                self._session.replace(Plain(functools.partial(_NativeSocket.recv, self._native)))
         super().shutdown_write()
+
+    def close(self) -> None:
+        self._session.close()
+        super().close()
 
 
 def _after_fork() -> None:

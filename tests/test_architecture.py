@@ -94,7 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pings": CONNECTION,
     "sending": CONNECTION,
     "prepared": PROTOCOL,
-    "readiness": {"_descriptor", "hot", "transport"},
+    "readiness": {"descriptor", "hot", "transport"},
     "turn": CONNECTION,
     "websocket": CONNECTION,
     "writer": CONNECTION,

@@ -664,14 +664,14 @@ def test_a_signal_handler_sends_in_the_middle_of_a_send(where: str, monkeypatch:
 def test_a_signal_handler_sends_in_the_middle_of_a_read_over_tls() -> None:
     with pair(tls=True) as (server, client):
         tls: Any = client._transport._tls  # type: ignore[attr-defined]
-        real = tls.recv
+        real = tls.read
 
         def interrupted(size: int) -> Any:
-            del tls.recv
+            del tls.read
             client.send("from the handler", wait=False)
             return real(size)
 
-        tls.recv = interrupted
+        tls.read = interrupted
         receiving = start(client.receive)
         assert server.receive(DEADLINE) == "from the handler"
         server.send("end")

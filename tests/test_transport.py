@@ -385,7 +385,7 @@ def test_the_kernel_giving_up_a_tls_peer_is_not_a_deadline(monkeypatch: pytest.M
     def given_up(*_: Any) -> int:
         raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    for method in ("recv", "send"):
+    for method in ("read", "write"):
         monkeypatch.setattr(ssl.SSLSocket, method, given_up)
     for action in (one.recv, lambda: one.send_all(b"x"), lambda: one.try_send(b"x")):
         with pytest.raises(ConnectionAbortedError, match="timed out"):

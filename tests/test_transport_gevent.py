@@ -30,7 +30,6 @@ import trustme
 from gevent.event import Event
 from peers import DEADLINE, open_descriptors, reset, sockets
 
-import syncws
 from syncws.descriptor import PureDescriptor
 from syncws.runtime_gevent import GREENLETS
 from syncws.transport import RECV_SIZE, SocketTransport, transport_for
@@ -428,7 +427,6 @@ def test_a_reset_is_an_error_after_what_arrived_before() -> None:
     two.close()
 
 
-@pytest.mark.skipif(syncws.compiled, reason="compiled code takes no other descriptor; see test_descriptor.py")
 def test_the_kernel_giving_up_a_peer_is_not_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syncws.transport_gevent.Descriptor", PureDescriptor)
 
@@ -612,7 +610,7 @@ def test_the_kernel_giving_up_a_peer_in_the_handshake_is_not_a_deadline() -> Non
 
     one, two = tls_sockets()
     server: Any = transport_for_greenlets(one)
-    server._session = Session()
+    server._tls = Session()
     with pytest.raises(ConnectionAbortedError, match="timed out"):
         server.handshake(late())
     server.close()
@@ -630,7 +628,7 @@ def test_tls_waits_for_what_openssl_wants(kind: str, calls: list[str]) -> None:
     raw_server, raw_client = (getattr(sock, "_sock", sock) for sock in (one, two))
     tasks = [go(getattr(server, name), *([b"abc"] if name == "send_all" else [])) for name in calls]
     with pytest.raises(ssl.SSLWantReadError):
-        client._session.do_handshake()  # sends the first message, and no more
+        client._tls.do_handshake()  # sends the first message, and no more
     filled = 0
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -645,6 +643,38 @@ def test_tls_waits_for_what_openssl_wants(kind: str, calls: list[str]) -> None:
     assert results == [b"x" if name == "recv" else None for name in calls]
     if "send_all" in calls:
         assert read(client, 3) == b"abc"
+    server.close()
+    client.close()
+
+
+@pytest.mark.parametrize("kind", ["tls", "gevent-tls"])
+def test_a_read_over_tls_leaves_to_recv_what_is_not_the_common_case(kind: str) -> None:
+    one, two = tls_sockets(kind)
+    server: Any = transport_for_greenlets(one)
+    client: Any = transport_for_greenlets(two)
+    raw_server, raw_client = (getattr(sock, "_sock", sock) for sock in (one, two))
+    with pytest.raises(ssl.SSLWantReadError):
+        client._tls.do_handshake()
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += socket.socket.send(raw_server, BLOCK)
+    assert server.read() is None  # OpenSSL has to write
+    with pytest.raises(TimeoutError):
+        server.recv(soon())
+    while filled:
+        filled -= len(socket.socket.recv(raw_client, filled))
+    reading = go(server.recv)
+    client.handshake(late())
+    client.send_all(b"x" * 1000)
+    received = len(reading.result())
+    assert received < 1000
+    server.stretch.count += 1000
+    assert received + len(server.read()) == 1000  # the event loop does not know of it
+    reading = go(server.read)
+    client.send_all(b"y")
+    assert reading.result() == b"y"
+    assert client.sent == 1001
     server.close()
     client.close()
 
@@ -767,8 +797,7 @@ def test_the_kernel_giving_up_a_tls_peer_is_not_a_deadline() -> None:
 
     one, two = tls_sockets()
     server: Any = transport_for_greenlets(one)
-    server._session = Session()
-    server._receive = server._session.read
+    server._session.replace(Session())
     for call in (lambda: server.recv(late()), lambda: server.try_send(b"x")):
         with pytest.raises(ConnectionAbortedError, match="timed out"):
             call()
