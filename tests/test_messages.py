@@ -904,13 +904,12 @@ def test_next_plain_leaves_what_is_read_in_pieces() -> None:
 
 def test_what_is_set_aside_comes_first() -> None:
     reader = client_reader(frame(TEXT, b"one"), frame(PING), frame(TEXT, b"two"))
-    assert not reader.set_aside
     assert plain(reader.next_control() or "") == (PING, b"")
-    assert reader.set_aside
+    assert not reader.between()
     assert reader.next_plain() is None
     assert reader.next_message() == "one"
-    assert not reader.set_aside
     assert reader.next_plain() == "two"
+    assert reader.between()
     assert reader.completed == reader.arrived == 2
 
 
