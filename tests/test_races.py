@@ -11,11 +11,13 @@ import pytest
 from peers import DEADLINE, RawFrame, eventually, raw_pair, replace_call, sockets, start, websocket
 
 import syncws.prepared
+import syncws.protocol.compressor
+from syncws import compiled
 from syncws.coalescer import Coalescer
 from syncws.errors import ConnectionClosed
 from syncws.prepared import PreparedMessage
 from syncws.protocol.codes import BINARY, CLOSE, TEXT
-from syncws.protocol.deflate import Deflate
+from syncws.protocol.deflate import Compressor, Deflate
 from syncws.writer import FrameWriter
 
 
@@ -35,6 +37,34 @@ def test_a_handler_closes_while_a_prepared_message_is_compressed(monkeypatch: An
         task.join(4)
         assert not task.is_alive(), "deadlock"
         assert took
+        peer.close()
+
+
+@pytest.mark.skipif(compiled, reason="no handler runs in compiled code, nor in what this calls")
+@pytest.mark.parametrize("takeover", [False, True])
+def test_a_handler_closes_while_a_message_is_compressed(monkeypatch: Any, takeover: bool) -> None:
+    names = ["compress_once", "new_stream"] if takeover else ["compress_once"]  # for the first message, and the second
+    with raw_pair(compression=Deflate(threshold=0), close_timeout=1.0) as (ws, peer):
+        ws._writer.compressor = Compressor(12, takeover, Deflate(threshold=0))
+        real = getattr(syncws.protocol.compressor, names[-1])
+        took = []
+
+        def interrupted(*args: Any, **kw: Any) -> Any:
+            began = time.monotonic()
+            ws.close()  # a signal handler
+            took.append(time.monotonic() - began)
+            return real(*args, **kw)
+
+        for _ in names[1:]:
+            ws.send("the first one")
+        monkeypatch.setattr(syncws.protocol.compressor, names[-1], interrupted)
+        task = start(ws.send, "x" * 100)
+        task.join(4)
+        assert not task.is_alive(), "deadlock"
+        assert took
+        assert took[0] < 1.0
+        # The message leaves, and the close frame behind it.
+        assert [peer.read_frame().opcode & 0x0F for _ in range(len(names) + 1)][-2:] == [TEXT, CLOSE]
         peer.close()
 
 
