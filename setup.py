@@ -31,6 +31,7 @@ from setuptools.command.build_py import build_py
 # The modules that are compiled; a further one is a line here.
 COMPILED = [
     "syncws._descriptor",
+    "syncws._thread_state",
     "syncws.hot",
     "syncws.hot_writer",
     "syncws.readiness",

@@ -7,3 +7,24 @@ cimport cython
 cdef class _FairLock:
     cdef bint _held
     cdef object _waiting
+
+    cpdef bint acquire(self, bint blocking=*, object timeout=*) except -1
+
+    cpdef release(self)
+
+
+@cython.final
+cdef class _OwnedLock:
+    cdef int _count
+    cdef _FairLock _lock
+    cdef object _owner
+
+    cpdef bint acquire(self, bint blocking=*, object timeout=*) except -1
+
+    cpdef release(self)
+
+
+@cython.final
+cdef class _Condition:
+    cdef _OwnedLock _lock
+    cdef set _waiting

@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocol": PROTOCOL,
     "http": HTTP,
     "uri": HTTP,
-    "runtime": set(),
+    "runtime": {"_thread_state"},
     "access": {"escapes", "logs"},
     "stats": set(),
     "decorators": set(),
