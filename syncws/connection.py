@@ -123,6 +123,8 @@ class Connection(HotConnection):
         :raises ValueError: a code that must not be sent, a reason that is too long.
         """
         self.begin_close(code, reason)
+        if self._gone:
+            return
         if within(*self._insides()) or not self._transport.runtime.can_wait():
             return  # in a signal handler: what it has interrupted goes on, and ends the connection
         try:

@@ -86,7 +86,9 @@ class Keeper:
         """Look after a connection no longer; to be called before its descriptor is closed."""
         with self._lock:
             self._all.discard(care)
-            self._watch(care, 0)
+            self.loose.discard(care)
+            if care.watched:
+                self._watch(care, 0)
 
     def schedule(self, care: Care, due: float) -> None:
         """Call :meth:`Kept.on_due` of a connection at the latest at ``due``."""

@@ -29,9 +29,12 @@ from .transport import Transport, remaining
 
 __all__ = ["FrameWriter"]
 
-# In which what is posted goes out.
-_ORDER = (PING, PONG, CLOSE)
+_ORDER = (PING, PONG, CLOSE)  # in which what is posted goes out
 _IN_A_ROW = 16  # messages of the backlog leave in one go; whoever has called has other things to do
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing about what happens when the connection is over."""
 
 
 class FrameWriter(HotWriter):
@@ -74,8 +77,8 @@ class FrameWriter(HotWriter):
         self._awaited = False
         self._broken = False  # guarded by _lock: what had been begun may not have left
         self._midway = False  # guarded by _lock: the fragments of a message are being written
-        # The payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, because
-        # a signal handler may post while it has interrupted the thread that holds it: each step is one of the dict.
+        # Payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, as a signal
+        # handler may post while it has interrupted the thread that holds it: each step is one of the dict.
         self._posted: dict[tuple[int, bytes], bytes] = {}
         self._backlog = backlog or Backlog(transport.runtime)
         self.most_queued, self._queued = self._backlog.most, self._backlog.items
@@ -233,6 +236,7 @@ class FrameWriter(HotWriter):
             self._end()
             self._broken = broken
             self._transport.close()
+            self._on_unsent = self._on_cut_off = _ignore  # they have this writer: no work for the garbage collector
 
     @property
     def _due(self) -> bool:
@@ -322,7 +326,7 @@ class FrameWriter(HotWriter):
 
     def _take_posted(self) -> bytes:
         """Return the frames that are posted, the close frame last; the lock must be held."""
-        if self.ended:
+        if self.ended or not self._posted:
             return b""
         items: list[tuple[tuple[int, bytes], bytes]] = []
         with contextlib.suppress(KeyError):  # all taken
