@@ -251,5 +251,6 @@ class _CountedPlace(Place):
             self._places.end_handshake()
 
     def _forget_client(self) -> None:
-        client, self._client = self._client, None
-        self._places.forget(client)
+        if self._client is not None:
+            client, self._client = self._client, None
+            self._places.forget(client)

@@ -82,7 +82,7 @@ class Listener(socketserver.TCPServer):
         self._changed = self._condition()  # guards the next three, and tells of their changes
         self._connections = Connections(self._changed, self.runtime.ident, shutdown_timeout)
         self._bursts = Bursts(self._changed)
-        self._places = Places(self._changed, budget, self._bursts)
+        self._places = Places(self.runtime.rlock(), budget, self._bursts)
         self._accepting: int | None = None  # the thread in serve_forever()
         self._wake: socket.socket | None = None  # a byte sent here wakes it up
         self._refusals: Refusals | None = None

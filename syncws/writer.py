@@ -14,7 +14,6 @@ Any thread may call anything here.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from os import urandom
@@ -33,8 +32,7 @@ _ORDER = (PING, PONG, CLOSE)  # in which what is posted goes out
 _IN_A_ROW = 16  # messages of the backlog leave in one go; whoever has called has other things to do
 
 
-def _ignore(*_: object) -> None:
-    """Do nothing about what happens when the connection is over."""
+def _ignore(*_: object) -> None: ...  # what happens when the connection is over
 
 
 class FrameWriter(HotWriter):
@@ -228,9 +226,10 @@ class FrameWriter(HotWriter):
         finally:
             self._lock.release()
 
-    def close_transport(self) -> None:
-        """End the TCP connection and give back its descriptor; writers that wait for the socket wake up."""
-        self._transport.abort()
+    def close_transport(self, *, ended: bool = False) -> None:
+        """End the TCP connection, unless it has been, and give back its descriptor; writers that wait wake up."""
+        if not ended:
+            self._transport.abort()
         with self._lock:
             broken = self._broken or len(self._take_unsent()) > 0
             self._end()
@@ -329,12 +328,12 @@ class FrameWriter(HotWriter):
         if self.ended or not self._posted:
             return b""
         items: list[tuple[tuple[int, bytes], bytes]] = []
-        with contextlib.suppress(KeyError):  # all taken
-            while True:
-                items.append(self._posted.popitem())
-        items.reverse()  # as they were posted
-        # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
-        items.sort(key=lambda item: _ORDER.index(item[0][0]))
+        for key in list(self._posted):  # as they were posted
+            if (payload := self._posted.pop(key, None)) is not None:
+                items.append((key, payload))
+        if len(items) > 1:
+            # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
+            items.sort(key=lambda item: _ORDER.index(item[0][0]))
         if items and items[-1][0][0] == CLOSE:
             if self._midway:
                 self._backlog.close()  # the message that it cuts off will never end, so nothing can follow
