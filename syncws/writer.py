@@ -327,10 +327,9 @@ class FrameWriter(HotWriter):
         """Return the frames that are posted, the close frame last; the lock must be held."""
         if self.ended or not self._posted:
             return b""
-        items: list[tuple[tuple[int, bytes], bytes]] = []
-        for key in list(self._posted):  # as they were posted
-            if (payload := self._posted.pop(key, None)) is not None:
-                items.append((key, payload))
+        posted = self._posted
+        # As they were posted; a ping may be withdrawn meanwhile.
+        items = [(key, data) for key in list(posted) if (data := posted.pop(key, None)) is not None]
         if len(items) > 1:
             # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
             items.sort(key=lambda item: _ORDER.index(item[0][0]))
