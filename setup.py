@@ -32,6 +32,7 @@ from setuptools.command.build_py import build_py
 COMPILED = [
     "syncws._descriptor",
     "syncws._thread_lock",
+    "syncws._thread_state",
     "syncws.hot",
     "syncws.hot_writer",
     "syncws.locks",

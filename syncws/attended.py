@@ -68,7 +68,6 @@ class Attended(Connection):
             transport=transport,
             writer=self._writer,
             pings=self._pings,
-            watched=self,
         )
         if options.ping_interval is not None and options.ping_timeout is not None:
             limit_unanswered(transport.sock, options.ping_interval + options.ping_timeout)
@@ -141,7 +140,7 @@ class Attended(Connection):
             return math.inf
         if self._fate.end is not None:
             return math.inf
-        due = self._keepalive.on_due(now)
+        due = self._keepalive.on_due(now, self)
         if due is None:
             self._drop(f"no answer to a ping within {self._options.ping_timeout} s")
             return math.inf

@@ -186,19 +186,19 @@ class Places:
 
     def _full(self) -> _Refusal | None:
         """Return why there may not be another connection."""
-        for option, count, what in (
-            ("max_connections", self._taken, "connections"),
-            ("max_handshakes", self._handshakes, "handshakes in progress"),
-        ):
-            limit = getattr(self._budget, option)
-            if limit is not None and count >= limit:
-                return option, 503, f"the server has {count} {what}"
+        budget = self._budget
+        if budget.max_connections is not None and self._taken >= budget.max_connections:
+            return "max_connections", 503, f"the server has {self._taken} connections"
+        if budget.max_handshakes is not None and self._handshakes >= budget.max_handshakes:
+            return "max_handshakes", 503, f"the server has {self._handshakes} handshakes in progress"
         return None
 
     def _full_for(self, client: _Client) -> _Refusal | None:
         """Return why there may not be another connection of a client."""
+        if client is None:
+            return None
         limit, count = self._budget.max_connections_per_address, self._of_client[client]
-        if client is None or limit is None or count < limit:
+        if limit is None or count < limit:
             return None
         return "max_connections_per_address", 429, f"{client} has {count} connections"
 
@@ -251,5 +251,6 @@ class _CountedPlace(Place):
             self._places.end_handshake()
 
     def _forget_client(self) -> None:
-        client, self._client = self._client, None
-        self._places.forget(client)
+        if self._client is not None:
+            client, self._client = self._client, None
+            self._places.forget(client)

@@ -123,6 +123,9 @@ class Connection(HotConnection):
         :raises TypeError: code or reason is of another type.
         :raises ValueError: a code that must not be sent, a reason that is too long.
         """
+        if self._gone:
+            close_payload(code, reason)  # wrong use is an error here as well
+            return
         self.begin_close(code, reason)
         if within(*self._insides()) or not self._transport.runtime.can_wait():
             return  # in a signal handler: what it has interrupted goes on, and ends the connection
@@ -311,7 +314,7 @@ class Connection(HotConnection):
 
     def _give_back(self) -> None:
         """Give back the socket; a thread that is stuck in a write wakes up."""
-        self._writer.close_transport()
+        self._writer.close_transport(ended=self._ending is not None and self._ending.complete)
         self._fate.over()
         self._gone = True
         self._turn.notify()

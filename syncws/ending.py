@@ -33,9 +33,10 @@ class Ending:
     :param deadline: when to stop in any case.
     :param failed: the peer has broken a rule, and may go on; otherwise its close frame has arrived, and it owes us only
         the end of TCP.
+    :ivar complete: both directions of TCP have been ended, and nobody writes: there is nothing left to be woken up.
     """
 
-    __slots__ = ("_deadline", "_lingers", "_shuts_down", "_transport", "_writer", "_written")
+    __slots__ = ("_deadline", "_lingers", "_shuts_down", "_transport", "_writer", "_written", "complete")
 
     def __init__(
         self,
@@ -52,15 +53,18 @@ class Ending:
         self._lingers = not failed
         self._deadline = deadline
         self._written = False
+        self.complete = False
 
     def wait(self) -> None:
         """Do all that is to be done, at most until the deadline."""
         with contextlib.suppress(OSError):  # lost, or the deadline has passed: it is over in any case
-            self._writer.finish(self._deadline)
+            if not self._writer.drained:
+                self._writer.finish(self._deadline)
             self._end_our_direction()
             # What has arrived is returned after the deadline as well, and a peer can keep it from ever being all.
-            while self._transport.recv(self._deadline) and not self._late():
+            while (data := self._transport.recv(self._deadline)) and not self._late():
                 pass
+            self.complete = self._shuts_down and not data
 
     def advance(self) -> bool:
         """Do what can be done without waiting; return whether that was all, or the deadline has passed."""

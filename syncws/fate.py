@@ -14,6 +14,7 @@ from .runtime import Runtime
 
 __all__ = ["Fate"]
 
+_OPEN = next_state(State.CONNECTING, Event.OPENED)
 _Cause = TypeVar("_Cause", bound=BaseException | None)
 
 
@@ -31,7 +32,7 @@ class Fate:
 
     def __init__(self, runtime: Runtime, lock: Any = None) -> None:
         self._lock = runtime.rlock() if lock is None else lock
-        self.state = next_state(State.CONNECTING, Event.OPENED)
+        self.state = _OPEN
         self.end: tuple[int, str, Initiator] | None = None
         self.cause: ProtocolError | None = None
 

@@ -45,7 +45,7 @@ class TrustedProxies:
         :param remote_address: as :meth:`socket.socket.getpeername` gives it.
         """
         if isinstance(remote_address, tuple):
-            return self._trusts_ip(parse_ip(str(remote_address[0])))
+            return bool(self._networks) and self._trusts_ip(parse_ip(str(remote_address[0])))
         # None is the peer of a TCP connection that has gone already, who might be anybody.
         return self._unix and remote_address is not None
 

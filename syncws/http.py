@@ -16,14 +16,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 import httptools
 
 from .errors import HandshakeError
 from .http_head import DEFAULT_LIMITS, BadRequest, HeadEvents, Limits, receive_head
-from .protocol.fields import split_list
+from .protocol.fields import split_list, values_by_name
 from .protocol.handshake import RequestHead, ResponseHead
 from .protocol.headers import Headers
 
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _PIECE = 65536
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 # In English, whatever the language of the program.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -101,26 +102,27 @@ class RequestReader:
         del self._buffer[:size]
         method, target, version = _request_line(line, self._limits)
         headers = Headers(head.fields)
-        _check_host(headers, version)
-        connection = _tokens(headers, "connection")
+        values = values_by_name(headers)
+        _check_host(values.get("host", ()), version)
+        connection = _tokens(values, "connection")
         # RFC 9112, 9.3: persistent unless the client says close; before HTTP/1.1 only if it asks for it.
         self.keep_alive = "close" not in connection and (version == "1.1" or "keep-alive" in connection)
         # RFC 9110, 10.1.1: a server MUST ignore the expectation of an HTTP/1.0 request.
-        self.expects_continue = version == "1.1" and "100-continue" in _tokens(headers, "expect")
-        self._frame_body(headers, version)
+        self.expects_continue = version == "1.1" and "100-continue" in _tokens(values, "expect")
+        self._frame_body(values, version)
         return RequestHead(method, target, version, headers)
 
-    def _frame_body(self, headers: Headers, version: str) -> None:
+    def _frame_body(self, values: Mapping[str, Sequence[str]], version: str) -> None:
         """Set up the reading of the body. llhttp has checked that one valid framing is there at the most."""
-        if "transfer-encoding" not in headers:
+        if "transfer-encoding" not in values:
             # llhttp has seen to it that the value fits into 64 bits, whatever zeros it begins with; and int() refuses
             # a text of thousands of digits.
-            self._body_left = int(headers.get("content-length", "").lstrip("0") or "0")
+            self._body_left = int(", ".join(values.get("content-length", ())).lstrip("0") or "0")
             return
         if version == "1.0":
             # RFC 9112, 6.1: Transfer-Encoding in an HTTP/1.0 request means that the framing is faulty.
             raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
-        codings = headers["transfer-encoding"]
+        codings = ", ".join(values["transfer-encoding"])
         if codings.lower() != "chunked":
             # RFC 9112, 6.1: SHOULD respond with 501 to a transfer coding that is not understood. A list of none, or one
             # with empty elements, is no less so: others may read it in another way, and then find another body.
@@ -270,18 +272,15 @@ def request_bytes(method: str, target: str, fields: Iterable[tuple[str, str]]) -
 
 def _head_bytes(lines: list[str]) -> bytes:
     """Return a head. Whoever made the lines has checked them; one that was forgotten must not become two."""
-    for line in lines:
-        if _FORBIDDEN.search(line):
-            raise ValueError(f"a line of a head has a character that cannot be sent: {line!r:.120}")
+    if _FORBIDDEN.search("\t".join(lines)):
+        line = next(filter(_FORBIDDEN.search, lines))
+        raise ValueError(f"a line of a head has a character that cannot be sent: {line!r:.120}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def reason_phrase(status: int) -> str:
     """Return the usual reason phrase of a status code; ``""`` for one that is not registered."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    return _PHRASES.get(status, "")
 
 
 def date(seconds: float | None = None) -> str:
@@ -294,8 +293,9 @@ def date(seconds: float | None = None) -> str:
     return f"{day}, {when.tm_mday:02} {month} {when.tm_year} {when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02} GMT"
 
 
-def _tokens(headers: Headers, name: str) -> list[str]:
-    return [member.lower() for member in split_list(headers.get_all(name))]
+def _tokens(by_name: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
+    values = by_name.get(name)
+    return [member.lower() for member in split_list(values)] if values else ()
 
 
 def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
@@ -316,7 +316,7 @@ def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
         # RFC 9110, 9.3.6: a proxy in front takes any 2xx for the beginning of a tunnel, and what comes next for none
         # of its business. There is nothing here that an app could do with it.
         raise BadRequest(501, "CONNECT is for proxies")
-    absolute = _ABSOLUTE.match(target)
+    absolute = None if target.startswith("/") else _ABSOLUTE.match(target)
     # RFC 9112, 3.2: origin-form, absolute-form, or the asterisk, which only OPTIONS has.
     if not (absolute or target.startswith("/") or (target == "*" and method == "OPTIONS")):
         raise BadRequest(400, f"request target {target[:80]!r} is neither a path nor an http(s) URI")
@@ -325,9 +325,8 @@ def _request_line(line: str, limits: Limits) -> tuple[str, str, str]:
     return method, target, protocol[5:]
 
 
-def _check_host(headers: Headers, version: str) -> None:
+def _check_host(hosts: Sequence[str], version: str) -> None:
     """RFC 9112, 3.2: MUST respond with 400 to a request with no Host (from 1.1 on), several, or an invalid one."""
-    hosts = headers.get_all("host")
     if len(hosts) > 1:
         raise BadRequest(400, f"{len(hosts)} Host fields")
     if not hosts and version != "1.0":

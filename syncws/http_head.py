@@ -88,11 +88,12 @@ class HeadEvents:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # RFC 9110, 5.5: bytes above 127 are opaque; latin-1 keeps them. Whitespace around a value is not part of it.
-        self.fields.append((_text(name), _text(value)))
+        common = _COMMON.get
+        self.fields.append((common(name) or _text(name), common(value) or _text(value)))
 
 
 def _text(data: bytes) -> str:
-    return _COMMON.get(data) or data.decode("latin-1").strip(" \t")
+    return data.decode("latin-1").strip(" \t")
 
 
 def receive_head(
@@ -104,6 +105,10 @@ def receive_head(
 ) -> int:
     """Fill ``buffer`` until it begins with a whole head, fed to ``parser``; return its size, 0 at a clean end."""
     fed = scanned = 0
+    if not buffer:
+        buffer += recv()
+        if not buffer:
+            return 0
     while True:
         if fed == 0:
             scanned = 0 if _skip_empty_lines(buffer) else scanned

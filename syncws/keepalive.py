@@ -18,7 +18,7 @@ import time
 from typing import Any, Protocol
 
 from .pings import Ping, Pings
-from .transport import Transport
+from .transport import Transport, set_option
 from .writer import FrameWriter
 
 fcntl: Any = None
@@ -28,14 +28,14 @@ with contextlib.suppress(ImportError):  # Windows
 
 __all__ = ["Keepalive", "limit_unanswered"]
 
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _MOST_UNANSWERED = 2**31 - 1  # milliseconds: what a socket option holds
 
 
 def limit_unanswered(sock: socket.socket, seconds: float) -> None:
     """Have the operating system give a connection up if the peer's machine answers nothing for so long (RFC 5482)."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, int(min(seconds * 1000, _MOST_UNANSWERED)))
+    if _USER_TIMEOUT is not None:
+        set_option(sock, _USER_TIMEOUT, int(min(seconds * 1000, _MOST_UNANSWERED)))
 
 
 class Watched(Protocol):
@@ -57,11 +57,10 @@ class Keepalive:
 
     :param interval: seconds from one to the next; ``None``: none at all.
     :param timeout: seconds that the peer may take to show that it lives; ``None``: for ever.
-    :param watched: the connection.
     """
 
     __slots__ = ("_deadline", "_interval", "_next", "_ping", "_pings", "_seen", "_seen_taken",
-                 "_timeout", "_transport", "_watched", "_writer")  # fmt: skip
+                 "_timeout", "_transport", "_writer")  # fmt: skip
 
     def __init__(
         self,
@@ -71,36 +70,37 @@ class Keepalive:
         transport: Transport,
         writer: FrameWriter,
         pings: Pings,
-        watched: Watched,
     ) -> None:
         self._interval = interval
         self._timeout = math.inf if timeout is None else timeout
         self._transport = transport
         self._writer = writer
         self._pings = pings
-        self._watched = watched
         self._next = math.inf if interval is None else time.monotonic() + interval
         self._ping: Ping | None = None  # the one that is under way
         self._deadline = math.inf
         self._seen = 0
         self._seen_taken = 0
 
-    def on_due(self, now: float) -> float | None:
-        """Do what is due; return when the next thing is, or ``None`` if the peer is gone."""
+    def on_due(self, now: float, watched: Watched) -> float | None:
+        """Do what is due; return when the next thing is, or ``None`` if the peer is gone.
+
+        :param watched: the connection. If it were kept here, it would be there until the garbage collector comes.
+        """
         ping = self._ping
         if ping is not None and (ping.round_trip is not None or now >= self._deadline):
-            if ping.round_trip is None and not self._lives():
+            if ping.round_trip is None and not self._lives(watched):
                 return None
             self._forget(ping)
         if self._ping is None and now >= self._next:
-            self._begin(now)
+            self._begin(now, watched)
         return self._next if self._ping is None else min(self._deadline, max(self._next, now))
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, watched: Watched) -> None:
         assert self._interval is not None
         self._ping = self._pings.begin(b"")
         self._writer.post_ping(self._ping.payload)
-        self._seen, self._seen_taken = self._watched.activity, self._taken()
+        self._seen, self._seen_taken = watched.activity, self._taken()
         self._deadline = now + self._timeout
         self._next = now + self._interval
 
@@ -110,13 +110,13 @@ class Keepalive:
         self._ping = None
         self._deadline = math.inf
 
-    def _lives(self) -> bool:
+    def _lives(self, watched: Watched) -> bool:
         """Whether there has been a sign of life since the ping, or may have been."""
         # If a write has failed, such as that of the ping, it is certain that there will be no pong.
-        if not self._writer.ended and (self._watched.held_up or self._unread()):
+        if not self._writer.ended and (watched.held_up or self._unread()):
             return True
         # What it takes counts only while it has not taken all: a machine whose program hangs still takes a little.
-        return self._watched.activity != self._seen or (self._untaken() != 0 and self._taken() != self._seen_taken)
+        return watched.activity != self._seen or (self._untaken() != 0 and self._taken() != self._seen_taken)
 
     def _taken(self) -> int:
         """Return a number that changes when the peer, or its machine, has taken something of what was sent to it."""

@@ -70,6 +70,7 @@ class Keeper:
         self._awake: set[Care] = set()  # to be attended to at once
         # A heap of what is due; the number is for its order only. Entries of another time than Care.due are void.
         self._dues: list[tuple[float, int, Care]] = []
+        self._new: list[Care] = []  # the next sweep asks whether something is due; by then, many have gone
         self._numbers = itertools.count()
         self._selector: selectors.BaseSelector | None = None  # while it runs; only _run() closes it
 
@@ -78,7 +79,8 @@ class Keeper:
         with self._lock:
             self._all.add(care)
             self.loose.add(care)
-            self.schedule(care, 0.0)
+            care.due = 0.0
+            self._new.append(care)
             if self._selector is None:
                 self._start()
 
@@ -86,7 +88,9 @@ class Keeper:
         """Look after a connection no longer; to be called before its descriptor is closed."""
         with self._lock:
             self._all.discard(care)
-            self._watch(care, 0)
+            self.loose.discard(care)
+            if care.watched:
+                self._watch(care, 0)
 
     def schedule(self, care: Care, due: float) -> None:
         """Call :meth:`Kept.on_due` of a connection at the latest at ``due``."""
@@ -169,7 +173,10 @@ class Keeper:
 
     def _take_due(self, now: float) -> list[Care]:
         """Return those for which something is due; the lock must be held."""
-        due = []
+        due = [care for care in self._new if care in self._all]
+        self._new.clear()
+        for care in due:
+            care.due = math.inf
         while self._dues and self._dues[0][0] <= now:
             moment, _, care = heapq.heappop(self._dues)
             if moment == care.due and care in self._all:

@@ -68,7 +68,7 @@ class Listener(socketserver.TCPServer):
     # What runs the accept loop and the connections, and what fits to that.
     runtime = THREADS
     selector_class: Callable[[], selectors.BaseSelector] = selectors.DefaultSelector
-    transport_for: Callable[[Any], Transport] = staticmethod(transport_for)
+    transport_for: Callable[[Any, Any], Transport] = staticmethod(transport_for)
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Listener(socketserver.TCPServer):
         self._changed = self._condition()  # guards the next three, and tells of their changes
         self._connections = Connections(self._changed, self.runtime.ident, shutdown_timeout)
         self._bursts = Bursts(self._changed)
-        self._places = Places(self._changed, budget, self._bursts)
+        self._places = Places(self.runtime.rlock(), budget, self._bursts)
         self._accepting: int | None = None  # the thread in serve_forever()
         self._wake: socket.socket | None = None  # a byte sent here wakes it up
         self._refusals: Refusals | None = None
@@ -183,12 +183,10 @@ class Listener(socketserver.TCPServer):
             return
         try:
             check_headroom(self.runtime)
+            if isinstance(client_address, tuple) and request.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise ConnectionAbortedError("before it was served")  # there may be a request, but nobody to answer
             sock = self._wrap(request)
-            transport = self.transport_for(sock)
-            if transport.remote_address is None and isinstance(client_address, tuple):
-                transport.close()  # nobody could tell whose requests these are
-                raise ConnectionAbortedError("before it was served")
-            connection = self._serve_on(transport)
+            connection = self._serve_on(self.transport_for(sock, client_address))
         except NoHeadroom as error:
             place.leave()
             self._refuse_unserved(request, error)
@@ -203,7 +201,7 @@ class Listener(socketserver.TCPServer):
         connection.place = place
         try:
             self._connections.add(connection)
-            self.runtime.spawn(Connections.serve, "syncws-connection", self._connections, connection)
+            self.runtime.serve(Connections.serve, "syncws-connection", self._connections, connection)
         except (RuntimeError, MemoryError) as error:
             self._connections.forget(connection)
             self._refuse_unserved(sock, error)

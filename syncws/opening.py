@@ -91,7 +91,8 @@ def accept_on(
     :param on_request: called with it when it is, before it is answered; may raise a HandshakeError to answer with.
     :raises HandshakeError: as :func:`accept`; the transport is not closed, but nothing more can be done with it.
     """
-    transport = traced(transport, "server", options.trace)
+    if options.trace is not None:
+        transport = traced(transport, "server", options.trace)
     reader = RequestReader(lambda: transport.recv(deadline), limits)
     method = ""
     try:

@@ -130,7 +130,7 @@ class Options:
     @property
     def fields(self) -> list[tuple[str, str]]:
         """The extra header fields, as pairs of name and value."""
-        return check_fields(self.headers)
+        return list(self.headers)  # type: ignore[arg-type]  # pairs, as they have been checked
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Options:

@@ -8,6 +8,8 @@ from .hot cimport Stretch
 @cython.final
 cdef class Readiness:
     cdef bint _active
+    cdef int _descriptor
+    cdef int _events
     cdef object _hub
     cdef object _watcher
     cdef public object greenlet

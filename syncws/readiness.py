@@ -41,22 +41,27 @@ class Readiness:
     fires when nobody waits stops itself, and the next wait starts it again.
     """
 
-    __slots__ = ("_active", "_hub", "_watcher", "greenlet")
+    __slots__ = ("_active", "_descriptor", "_events", "_hub", "_watcher", "greenlet")
 
     _active: bool  # the watcher is in the event loop
+    _descriptor: int
+    _events: int
     _hub: Any
-    _watcher: Any
+    _watcher: Any  # made by the first wait: a short connection may need none
     greenlet: Any  # the one that waits
 
     def __init__(self, descriptor: int, events: int) -> None:
         self._hub = get_hub()
-        self._watcher = self._hub.loop.io(descriptor, events)
+        self._descriptor, self._events = descriptor, events
+        self._watcher = None
         self._active = False
         self.greenlet = None
 
     def wait(self, deadline: float | None) -> bool:
         """Wait until the descriptor is ready, or has perhaps become so, or the deadline has passed: that is False."""
         if not self._active:
+            if self._watcher is None:
+                self._watcher = self._hub.loop.io(self._descriptor, self._events)
             self._watcher.start(self._on_ready)
             self._active = True
         waiting = self.greenlet = _current()
@@ -80,8 +85,10 @@ class Readiness:
 
     def close(self) -> None:
         """Leave the event loop for good; must be called before the descriptor is closed."""
-        with contextlib.suppress(ValueError):  # the loop has ended, and its watchers with it
-            self._watcher.close()
+        self._active, self._descriptor = False, -1  # from now on, a wait is a ValueError
+        if self._watcher is not None:
+            with contextlib.suppress(ValueError):  # the loop has ended, and its watchers with it
+                self._watcher.close()
 
     def _on_ready(self) -> None:
         if self.greenlet is None:

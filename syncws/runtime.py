@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .runtime_threads import serve
+
 __all__ = ["THREADS", "Condition", "Lock", "Runtime", "is_killed"]
 
 
@@ -53,6 +55,7 @@ class Runtime:
     :ivar ident: returns a number for the calling thread or greenlet, never 0.
     :ivar spawn: runs a function in a thread or greenlet of its own, under a name, with the arguments that follow; the
         process does not wait for it at its end. :class:`RuntimeError`: there can be no more of them.
+    :ivar serve: does the same, perhaps in a thread that has served others, and perhaps keeps it for others.
     :ivar domain: returns what those have in common that may wait for one another with these primitives: the process,
         or the event loop of the calling thread. The same object each time, which can be referred to weakly.
     :ivar selector: makes a selector.
@@ -63,6 +66,7 @@ class Runtime:
     condition: Callable[[], Condition]
     ident: Callable[[], int]
     spawn: Spawn
+    serve: Spawn
     domain: Callable[[], object]
     selector: Callable[[], selectors.BaseSelector]
     fair_lock: Callable[[], Lock] = threading.Lock
@@ -94,6 +98,7 @@ THREADS = Runtime(
     condition=threading.Condition,
     ident=threading.get_ident,
     spawn=_start_thread,
+    serve=serve,
     domain=lambda: _PROCESS,
     selector=selectors.DefaultSelector,
 )

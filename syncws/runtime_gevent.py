@@ -14,7 +14,7 @@ import gevent.selectors
 import gevent.thread  # type: ignore[import-not-found]  # not in the stubs
 from gevent.event import Event
 from gevent.hub import get_hub
-from gevent.lock import RLock
+from greenlet import getcurrent
 
 from .locks import HotLock
 from .runtime import Runtime
@@ -72,13 +72,52 @@ class _FairLock(HotLock):
         return False
 
 
+class _OwnedLock:
+    """A lock that the greenlet which has it may take again; else as :class:`_FairLock`."""
+
+    __slots__ = ("_count", "_lock", "_owner")
+
+    def __init__(self) -> None:
+        self._lock = _FairLock()
+        self._owner: object = None
+        self._count = 0  # how often its owner has taken it, besides once
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        me = getcurrent()
+        if self._owner is me:
+            self._count += 1
+            return True
+        if not self._lock.acquire(blocking, timeout):
+            return False
+        self._owner = me
+        return True
+
+    def release(self) -> None:
+        if self._owner is not getcurrent():
+            raise RuntimeError("cannot release a lock that another greenlet has, or none")
+        if self._count:
+            self._count -= 1
+        else:
+            self._owner = None
+            self._lock.release()
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 class _Condition:
     """A condition of greenlets; that of :mod:`threading` waits with a lock of threads unless it is patched."""
 
     __slots__ = ("_lock", "_waiting")
 
     def __init__(self) -> None:
-        self._lock = RLock()  # a signal handler may interrupt whoever holds it
+        self._lock = _OwnedLock()  # a signal handler may interrupt whoever holds it
         self._waiting: set[Event] = set()
 
     def __enter__(self) -> None:
@@ -126,10 +165,11 @@ def _spawn(function: Callable[..., object], name: str, *arguments: object) -> No
 
 GREENLETS = Runtime(
     lock=_FairLock,
-    rlock=RLock,
+    rlock=_OwnedLock,
     condition=_Condition,
     ident=gevent.thread.get_ident,
     spawn=_spawn,
+    serve=_spawn,
     domain=get_hub,
     selector=gevent.selectors.DefaultSelector,
     fair_lock=_FairLock,

@@ -2,7 +2,8 @@
 
 Both keep to the conventions of :mod:`socketserver`: ``serve_forever()`` accepts connections in the calling thread until
 ``shutdown()`` is called, from any thread; ``server_close()`` gives back the listening socket, and so does the end of a
-with-statement. Each connection is served by one daemon thread, and by no other.
+with-statement. Each connection is served by one daemon thread, and by no other. That thread may have served others
+before, if nothing of them is left in it (:mod:`syncws.runtime_threads`).
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ class Connections:
         connection.place.leave()
         with self._changed:
             self.totals.end(lambda: self._take(connection))
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
     def _take(self, connection: ServedConnection) -> WebSocket | None:
         return None if self._served.pop(connection, None) is None else connection.websocket

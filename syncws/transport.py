@@ -14,13 +14,14 @@ ended its direction.
 from __future__ import annotations
 
 import _socket
-import contextlib
 import math
+import os
 import select
 import selectors
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from .descriptor import RECV_SIZE, Descriptor
@@ -35,6 +36,7 @@ __all__ = [
     "Transport",
     "lost",
     "remaining",
+    "set_option",
     "transport_for",
 ]
 
@@ -45,6 +47,9 @@ NOW = 0.0
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 # In seconds, 11 days: poll() takes no more than 24.
 _LONGEST_WAIT = 1e6
+_TCP = socket.IPPROTO_TCP
+# Whether a descriptor waits. To set that takes longer, as other threads are let run meanwhile; Windows cannot tell.
+_is_blocking: Callable[[int], bool] = os.get_blocking if os.name == "posix" else lambda number: False
 
 
 class Transport(Protocol):
@@ -107,20 +112,23 @@ class Transport(Protocol):
         """Give back the descriptor."""
 
 
-def transport_for(sock: socket.socket) -> Transport:
-    """Return the transport for a connected socket, by its type: for greenlets, if it is one of gevent's."""
+def transport_for(sock: socket.socket, remote_address: Any = None) -> Transport:
+    """Return the transport for a connected socket, by its type: for greenlets, if it is one of gevent's.
+
+    :param remote_address: the peer's address, if that is known; else the socket is asked for it.
+    """
     # Those wrap a native socket. Where gevent has patched the standard library, every socket is one of them.
     if not isinstance(sock, _socket.socket):
         from .transport_gevent import transport_for_greenlets
 
-        return transport_for_greenlets(sock)
+        return transport_for_greenlets(sock, remote_address)
     # It takes a while to load, and if nobody has done so there is no such socket.
     secure = getattr(sys.modules.get("ssl"), "SSLSocket", None)
     if secure is not None and isinstance(sock, secure):
         from .transport_tls import TLSTransport
 
         return TLSTransport(sock)
-    return SocketTransport(sock)
+    return SocketTransport(sock, remote_address)
 
 
 def remaining(deadline: float | None) -> float | None:
@@ -134,26 +142,40 @@ def lost(error: TimeoutError) -> OSError:
     return ConnectionAbortedError(error.errno, error.strerror)
 
 
+def set_option(sock: socket.socket, option: int, value: int) -> None:
+    """Set an option of TCP, unless the socket is another's, or the peer has gone already."""
+    try:
+        sock.setsockopt(_TCP, option, value)
+    except OSError:
+        return
+
+
+def _peer_of(sock: socket.socket) -> Any:
+    try:
+        return sock.getpeername()
+    except OSError:  # the peer has gone already: reading will tell
+        return None
+
+
 class SocketBase:
-    """What a plain and a TLS socket have in common."""
+    """What a plain and a TLS socket have in common.
+
+    :param remote_address: as for :func:`transport_for`.
+    """
 
     secure = False
     runtime = THREADS
     coalesces = False
     stretch: Stretch | None = None
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, remote_address: Any = None) -> None:
         self.sock = sock
         self._poll: select.poll | None = None
         # Held by abort() and close(): between them the descriptor may become another's. A signal handler may abort().
         self._ending = self.runtime.rlock()
-        try:
-            self.remote_address = sock.getpeername()
-        except OSError:  # the peer has gone already: reading will tell
-            self.remote_address = None
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            # A frame is written as a whole, so waiting for more of it to come (Nagle) only delays it.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.remote_address = _peer_of(sock) if remote_address is None else remote_address
+        # A frame is written as a whole, so waiting for more of it to come (Nagle) only delays it.
+        set_option(sock, socket.TCP_NODELAY, 1)
 
     def handshake(self, deadline: float | None = None) -> None:
         pass
@@ -187,10 +209,12 @@ class SocketBase:
             self.sock.close()
 
     def _shutdown(self, how: int) -> None:
-        # An error means that the connection is gone already, which is what was wanted.
-        with self._ending, contextlib.suppress(OSError):
-            # Not SSLSocket.shutdown(): that one drops the TLS state, and a reader would see ciphertext as data.
-            socket.socket.shutdown(self.sock, how)
+        with self._ending:
+            try:
+                # Not SSLSocket.shutdown(): that one drops the TLS state, and a reader would see ciphertext as data.
+                socket.socket.shutdown(self.sock, how)
+            except OSError:
+                return  # the connection is gone already, which is what was wanted
 
     def _wait(self, events: int, deadline: float | None) -> None:
         with _Selector() as selector:
@@ -218,9 +242,10 @@ class SocketTransport(SocketBase):
 
     coalesces = True
 
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        sock.setblocking(True)
+    def __init__(self, sock: socket.socket, remote_address: Any = None) -> None:
+        super().__init__(sock, remote_address)
+        if sock.gettimeout() is not None or not _is_blocking(sock.fileno()):
+            sock.setblocking(True)
         self._descriptor = Descriptor(sock)
         self.read = self._descriptor.recv  # type: ignore[method-assign]
         self.try_send = self._descriptor.send  # type: ignore[method-assign]
@@ -240,9 +265,12 @@ class SocketTransport(SocketBase):
                 self._wait_to_read(deadline)
 
     def send_all(self, data: bytes | memoryview, deadline: float | None = None) -> None:
-        rest = memoryview(data)
-        while rest := rest[self.try_send(rest) :]:
+        if (sent := self.try_send(data)) == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        while rest:
             self._wait(_WRITE, deadline)
+            rest = rest[self.try_send(rest) :]
 
     def close(self) -> None:
         self._descriptor.close()

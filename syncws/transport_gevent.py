@@ -38,9 +38,12 @@ __all__ = ["GreenletTLSTransport", "GreenletTransport", "transport_for_greenlets
 _NativeSocket: Any = gevent.monkey.get_original("socket", "socket")
 
 
-def transport_for_greenlets(sock: Any) -> Transport:
-    """Return the transport for a connected socket, native or gevent's, with or without TLS."""
-    return GreenletTLSTransport(sock) if hasattr(sock, "do_handshake") else GreenletTransport(sock)
+def transport_for_greenlets(sock: Any, remote_address: Any = None) -> Transport:
+    """Return the transport for a connected socket, native or gevent's, with or without TLS.
+
+    :param remote_address: as for :func:`syncws.transport.transport_for`.
+    """
+    return GreenletTLSTransport(sock) if hasattr(sock, "do_handshake") else GreenletTransport(sock, remote_address)
 
 
 def _close(readable: Readiness, writable: Readiness | None) -> None:
@@ -60,8 +63,8 @@ class _GreenletBase(SocketBase):
     _wanted_to_read = READ  # what _read_now() that returned None has to wait for
     _wanted_to_write = WRITE  # and try_send() that returned 0
 
-    def __init__(self, sock: Any, native: Any) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: Any, native: Any, remote_address: Any = None) -> None:
+        super().__init__(sock, remote_address)
         sock.setblocking(False)
         self._native = native
         self.stretch: Stretch = Stretch()
@@ -116,9 +119,10 @@ class _GreenletBase(SocketBase):
         super().close()
 
     def _shutdown(self, how: int) -> None:
-        # An error means that the connection is gone already, or closed here.
-        with contextlib.suppress(OSError):
+        try:
             _NativeSocket.shutdown(self._native, how)
+        except OSError:
+            return  # the connection is gone already, or closed here
 
     def _wait(self, events: int, deadline: float | None) -> None:
         if not self._wait_for(events, deadline):
@@ -149,10 +153,10 @@ class GreenletTransport(_GreenletBase):
 
     coalesces = True
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, remote_address: Any = None) -> None:
         if isinstance(sock, gevent.socket.socket):
             sock = _NativeSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        super().__init__(sock, sock)
+        super().__init__(sock, sock, remote_address)
         self._descriptor = Descriptor(sock)
         self._reading = Reading(self._descriptor, self._readable, self.stretch)
         self.read = self._reading.read  # type: ignore[method-assign]

@@ -215,7 +215,7 @@ class WebSocket(Sending):
 
     def _next(self) -> str | bytes:
         try:
-            return self.receive()
+            return self._receive(None)
         except ConnectionClosed as error:
             if error.code in _QUIET_ENDS:
                 raise StopIteration from None

@@ -14,7 +14,6 @@ Any thread may call anything here.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from os import urandom
@@ -29,9 +28,11 @@ from .transport import Transport, remaining
 
 __all__ = ["FrameWriter"]
 
-# In which what is posted goes out.
-_ORDER = (PING, PONG, CLOSE)
+_ORDER = (PING, PONG, CLOSE)  # in which what is posted goes out
 _IN_A_ROW = 16  # messages of the backlog leave in one go; whoever has called has other things to do
+
+
+def _ignore(*_: object) -> None: ...  # what happens when the connection is over
 
 
 class FrameWriter(HotWriter):
@@ -75,8 +76,8 @@ class FrameWriter(HotWriter):
         self._awaited = False
         self._broken = False  # guarded by _lock: what had been begun may not have left
         self._midway = False  # guarded by _lock: the fragments of a message are being written
-        # The payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, because
-        # a signal handler may post while it has interrupted the thread that holds it: each step is one of the dict.
+        # Payloads of the frames that are posted, by opcode and what tells them apart. No lock guards them, as a signal
+        # handler may post while it has interrupted the thread that holds it: each step is one of the dict.
         self._posted: dict[tuple[int, bytes], bytes] = {}
         self._backlog = backlog or Backlog(transport.runtime)
         self.most_queued, self._queued = self._backlog.most, self._backlog.items
@@ -226,14 +227,16 @@ class FrameWriter(HotWriter):
         finally:
             self._lock.release()
 
-    def close_transport(self) -> None:
-        """End the TCP connection and give back its descriptor; writers that wait for the socket wake up."""
-        self._transport.abort()
+    def close_transport(self, *, ended: bool = False) -> None:
+        """End the TCP connection, unless it has been, and give back its descriptor; writers that wait wake up."""
+        if not ended:
+            self._transport.abort()
         with self._lock:
             broken = self._broken or len(self._take_unsent()) > 0
             self._end()
             self._broken = broken
             self._transport.close()
+            self._on_unsent = self._on_cut_off = _ignore  # they have this writer: no work for the garbage collector
 
     @property
     def _due(self) -> bool:
@@ -323,15 +326,14 @@ class FrameWriter(HotWriter):
 
     def _take_posted(self) -> bytes:
         """Return the frames that are posted, the close frame last; the lock must be held."""
-        if self.ended:
+        if self.ended or not self._posted:
             return b""
-        items: list[tuple[tuple[int, bytes], bytes]] = []
-        with contextlib.suppress(KeyError):  # all taken
-            while True:
-                items.append(self._posted.popitem())
-        items.reverse()  # as they were posted
-        # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
-        items.sort(key=lambda item: _ORDER.index(item[0][0]))
+        posted = self._posted
+        # As they were posted; a ping may be withdrawn meanwhile.
+        items = [(key, data) for key in list(posted) if (data := posted.pop(key, None)) is not None]
+        if len(items) > 1:
+            # RFC 6455, 5.5.1: after the close frame nothing more MUST be sent.
+            items.sort(key=lambda item: _ORDER.index(item[0][0]))
         if items and items[-1][0][0] == CLOSE:
             if self._midway:
                 self._backlog.close()  # the message that it cuts off will never end, so nothing can follow

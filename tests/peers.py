@@ -104,6 +104,11 @@ def eventually(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
+def no_idle_threads() -> None:
+    """Wait until no thread that has served a connection waits for another one; there must be no connections."""
+    eventually(lambda: all(thread.name != "syncws-connection" for thread in threading.enumerate()))
+
+
 def open_descriptors() -> int:
     """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))

@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocol": PROTOCOL,
     "http": HTTP,
     "uri": HTTP,
-    "runtime": {"_thread_lock", "locks"},
+    "runtime": {"_thread_lock", "_thread_state", "locks"},
     "locks": set(),
     "access": {"escapes", "logs"},
     "stats": set(),

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncws.protocol.fields import check_fields, check_subprotocols, field_values, is_token, split_list
+from syncws.protocol.fields import (
+    check_fields,
+    check_subprotocols,
+    field_values,
+    is_token,
+    split_list,
+    values_by_name,
+)
 from syncws.protocol.headers import Headers
 
 
@@ -47,6 +54,7 @@ def test_whitespace_around_a_value_does_not_belong_to_it() -> None:
     headers = Headers([("Origin", " a b\t"), ("Host", "x"), ("origin", "\xa0c")])
     assert field_values(headers, "Origin") == ["a b", "\xa0c"]
     assert field_values(headers, "Cookie") == []
+    assert values_by_name(headers) == {name.lower(): field_values(headers, name) for name in headers}
 
 
 PAIRS = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]

@@ -6,6 +6,7 @@ import math
 import socket
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 from peers import sockets
@@ -19,6 +20,16 @@ from syncws.turn import Turn
 from syncws.writer import FrameWriter
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much the peer has confirmed")
+
+
+class Kept(NamedTuple):
+    """The pings of a side, and the side."""
+
+    side: Side
+    keepalive: Keepalive
+
+    def on_due(self, now: float) -> float | None:
+        return self.keepalive.on_due(now, self.side)
 
 
 class Side:
@@ -39,15 +50,8 @@ class Side:
             on_unsent=lambda: None,
         )
 
-    def keepalive(self, interval: float | None, timeout: float | None) -> Keepalive:
-        return Keepalive(
-            interval,
-            timeout,
-            transport=self.transport,
-            writer=self.writer,
-            pings=self.pings,
-            watched=self,
-        )
+    def keepalive(self, interval: float | None, timeout: float | None) -> Kept:
+        return Kept(self, Keepalive(interval, timeout, transport=self.transport, writer=self.writer, pings=self.pings))
 
     def read_ping(self) -> bytes:
         """The payload of the next frame, which is a small ping."""
@@ -138,9 +142,9 @@ def test_the_peer_takes_what_is_sent(side: Side) -> None:
     side.fill()
     pings, due = begin(side)
     pings.on_due(due)
-    taken = pings._taken()
-    while pings._taken() == taken:
-        assert pings._untaken()
+    taken = pings.keepalive._taken()
+    while pings.keepalive._taken() == taken:
+        assert pings.keepalive._untaken()
         side.peer.recv(200_000)
     assert pings.on_due(due + 5) == due + 20
     pings.on_due(due + 20)
@@ -158,7 +162,7 @@ def test_a_machine_that_confirms_while_its_program_hangs(tcp: Side) -> None:
     pings, due = begin(tcp)
     pings.on_due(due)
     tcp.transport.sock.send(b"x")  # all of it is confirmed, by the kernel
-    while pings._untaken():
+    while pings.keepalive._untaken():
         pass
     assert pings.on_due(due + 5) is None
 
@@ -204,7 +208,7 @@ def test_the_limit_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2500
         limit_unanswered(two, math.inf)
         assert two.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2**31 - 1
-        monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+        monkeypatch.setattr(keepalive, "_USER_TIMEOUT", None)
         limit_unanswered(one, 7)
     one, two = sockets("unix")
     with one, two:

@@ -111,8 +111,26 @@ def test_who_is_killed_passes_a_fair_lock_on(had_it: bool) -> None:
 
 def test_a_lock_may_be_taken_again_by_its_owner(runtime: Runtime) -> None:
     lock = runtime.rlock()
-    with lock, lock:
-        pass
+    with lock:
+        with lock:
+            assert not run(runtime, lambda: lock.acquire(False))
+        assert not run(runtime, lambda: lock.acquire(timeout=0.01))
+    assert run(runtime, lambda: lock.acquire() and lock.release() is None)
+
+
+def test_a_lock_is_given_back_by_its_owner_only(runtime: Runtime) -> None:
+    lock = runtime.rlock()
+
+    def fail() -> None:
+        with pytest.raises(RuntimeError):
+            lock.release()
+
+    fail()
+    with lock:
+        run(runtime, fail)
+        assert not run(runtime, lambda: lock.acquire(False))
+    if runtime is GREENLETS:
+        assert not lock.locked()
 
 
 def test_each_has_its_own_number(runtime: Runtime) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import pair
+from peers import no_idle_threads, pair
 from wire import DEADLINE, ClientSocket, Running, frame, get, tls_contexts, wait_until, ws_request
 
 from syncws.listener import Listener
@@ -358,6 +358,7 @@ def test_each_connection_has_one_thread() -> None:
         seen.append(threading.current_thread())
         echo(ws)
 
+    no_idle_threads()
     with keeper_running(), running(WebSocketServer(LOCAL, handler)) as server:
         before = threading.active_count()
         clients = [open_websocket(server) for _ in range(5)]
@@ -435,6 +436,7 @@ def test_thread_that_cannot_be_started(caplog: pytest.LogCaptureFixture, monkeyp
             raise RuntimeError("can't start new thread")
         start(thread)
 
+    no_idle_threads()
     monkeypatch.setattr(threading.Thread, "start", start_or_fail)
     with running(WebSocketServer(LOCAL, echo)) as server:
         for _ in range(3):

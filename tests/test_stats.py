@@ -18,7 +18,7 @@ from typing import Any
 
 import gevent
 import pytest
-from peers import pair, raw_pair, sockets, websocket
+from peers import no_idle_threads, pair, raw_pair, sockets, websocket
 from servers import RunsOn, both, running
 from wire import WS_FIELDS, ClientSocket, Running, frame, get, tls_contexts, wait_until, ws_request
 
@@ -440,6 +440,7 @@ def test_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("can't start new thread")
         begin(thread)
 
+    no_idle_threads()
     monkeypatch.setattr(threading.Thread, "start", fail)
     with running("threads", "WebSocketServer", echo) as server:
         with client_of(server) as client:

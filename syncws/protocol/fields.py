@@ -1,8 +1,8 @@
 """Tokens and lists in header fields (RFC 9110, section 5.6), and the header fields that a person may add.
 
-Pure functions; any thread may call them. What comes from the peer is parsed by :func:`split_list` and
-:func:`field_values`, which never raise. What comes from the program is checked by :func:`check_fields` and
-:func:`check_subprotocols`, which raise :class:`TypeError` or :class:`ValueError` at once.
+Pure functions; any thread may call them. What comes from the peer is parsed by :func:`split_list`,
+:func:`field_values` and :func:`values_by_name`, which never raise. What comes from the program is checked by
+:func:`check_fields` and :func:`check_subprotocols`, which raise :class:`TypeError` or :class:`ValueError` at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from .headers import Headers
 
-__all__ = ["check_fields", "check_subprotocols", "field_values", "is_token", "split_list"]
+__all__ = ["check_fields", "check_subprotocols", "field_values", "is_token", "split_list", "values_by_name"]
 
 # RFC 9110, 5.6.2: token = 1*tchar.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -42,6 +42,18 @@ def is_token(text: str) -> bool:
 def field_values(headers: Headers, name: str) -> list[str]:
     """Return the value of each field called ``name``, without the whitespace around it (RFC 9110, 5.5)."""
     return [value.strip(" \t") for value in headers.get_all(name)]
+
+
+def values_by_name(headers: Headers) -> dict[str, list[str]]:
+    """Return what :func:`field_values` returns, for all names, in lower case: for whoever asks for many of them."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers.pairs():
+        name = name.lower()
+        if name in found:
+            found[name].append(value.strip(" \t"))
+        else:
+            found[name] = [value.strip(" \t")]
+    return found
 
 
 def split_list(values: Iterable[str]) -> list[str]:

@@ -15,14 +15,14 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import Repr
 
 from ..errors import HandshakeError
 from .deflate import Deflate, Parameters
 from .extensions import parse_extensions
-from .fields import check_fields, check_subprotocols, field_values, is_token, split_list
+from .fields import check_fields, check_subprotocols, is_token, split_list, values_by_name
 from .headers import Headers
 from .negotiation import answer_offers, check_answer, offer
 from .origins import Origins, check_origin, split_authority
@@ -51,6 +51,9 @@ _UPGRADE_FIELDS = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
 # RFC 9112, 3.2.2: the absolute form of a request target.
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 
+_Values = Mapping[str, Sequence[str]]  # of header fields, by name in lower case
+_NONE: Sequence[str] = ()
+
 # The peer's values are shown in messages as literals, which cannot forge a line of the log, with a bounded length.
 _literal = Repr()
 _literal.maxstring = _literal.maxother = 120
@@ -72,7 +75,7 @@ class RequestHead:
     @property
     def path(self) -> str:
         """The path of the target, still percent-encoded, without the query; ``"/"`` if it is empty."""
-        absolute = _ABSOLUTE.match(self.target)
+        absolute = _absolute(self.target)
         path_and_query = self.target[absolute.end() :] if absolute else self.target
         return path_and_query.partition("?")[0] or "/"
 
@@ -118,7 +121,7 @@ def is_upgrade_request(head: RequestHead) -> bool:
 
     It is if ``Upgrade`` lists ``websocket``; other protocols (``h2c``) do not count.
     """
-    return _lists(head.headers, "Upgrade", "websocket")
+    return _lists(values_by_name(head.headers), "Upgrade", "websocket")
 
 
 def respond(
@@ -139,16 +142,17 @@ def respond(
         malformed request, 403 for a foreign Origin, 405 for a method other than GET, 426 for a request without the
         upgrade or of another WebSocket version, 505 for HTTP/1.0.
     """
-    host = _check_request_line(head)
-    _check_upgrade(head.headers)
-    key = _request_key(head.headers)
-    check_origin(field_values(head.headers, "Origin"), host, origins)
+    values = values_by_name(head.headers)
+    host = _check_request_line(head, values)
+    _check_upgrade(values)
+    key = _request_key(values)
+    check_origin(values.get("origin", _NONE), host, origins)
     fields = [*_UPGRADE_FIELDS, ("Sec-WebSocket-Accept", accept_value(key))]
-    subprotocol = _choose_subprotocol(head.headers, subprotocols)
+    subprotocol = _choose_subprotocol(values, subprotocols)
     if subprotocol is not None:
         fields.append(("Sec-WebSocket-Protocol", subprotocol))
     # RFC 6455, 9.1: offers that do not conform to the grammar are refused, whether or not any is wanted.
-    offers = parse_extensions(field_values(head.headers, "Sec-WebSocket-Extensions"))
+    offers = parse_extensions(values.get("sec-websocket-extensions", _NONE))
     answer = None if compression is None else answer_offers(offers, compression)
     if answer is None:
         return Agreement(subprotocol), [*fields, *headers]
@@ -193,9 +197,10 @@ def check_response(
         header fields.
     """
     try:
-        _check_switch(head, key)
-        subprotocol = _answered_subprotocol(head.headers, subprotocols)
-        extensions = parse_extensions(field_values(head.headers, "Sec-WebSocket-Extensions"))
+        values = values_by_name(head.headers)
+        _check_switch(head, values, key)
+        subprotocol = _answered_subprotocol(values, subprotocols)
+        extensions = parse_extensions(values.get("sec-websocket-extensions", _NONE))
         # RFC 6455, 4.1, response item 5: an extension that was not offered MUST fail the connection.
         return Agreement(subprotocol, tuple(map(str, extensions)), check_answer(extensions, compression))
     except HandshakeError as error:
@@ -203,7 +208,7 @@ def check_response(
         raise HandshakeError(str(error), status=head.status, headers=head.headers.pairs()) from None
 
 
-def _check_request_line(head: RequestHead) -> str:
+def _check_request_line(head: RequestHead, values: _Values) -> str:
     """Check method, version, target, Host and body; return host and port that the request goes to."""
     if head.method != "GET":
         # RFC 6455, 4.2.1, item 1: a GET request. RFC 9110, 15.5.6: a 405 MUST have Allow.
@@ -212,27 +217,26 @@ def _check_request_line(head: RequestHead) -> str:
             status=405,
             headers=[("Allow", "GET")],
         )
-    if tuple(map(int, head.version.split("."))) < (1, 1):
+    if head.version != "1.1" and tuple(map(int, head.version.split("."))) < (1, 1):
         # RFC 6455, 4.2.1, item 1: HTTP/1.1 or higher. RFC 9110, 7.8: Upgrade in an HTTP/1.0 request is ignored.
         raise HandshakeError(
             f"HTTP/{head.version}; a WebSocket needs HTTP/1.1 (RFC 6455, 4.2.1); a proxy in between has to be told, "
             'for example with "proxy_http_version 1.1"',
             status=505,
         )
-    host = _request_host(head)
-    lengths = field_values(head.headers, "Content-Length")
-    if "Transfer-Encoding" in head.headers or any(length != "0" for length in lengths):
+    host = _request_host(head, values)
+    if "transfer-encoding" in values or any(length != "0" for length in values.get("content-length", _NONE)):
         # A body would be taken for frames, or frames for a body.
         raise HandshakeError("the request has a body; the opening handshake has none (RFC 6455, 4.1)")
     return host
 
 
-def _request_host(head: RequestHead) -> str:
-    hosts = field_values(head.headers, "Host")
+def _request_host(head: RequestHead, values: _Values) -> str:
+    hosts = values.get("host", _NONE)
     if len(hosts) != 1 or split_authority(hosts[0]) is None:
         # RFC 6455, 4.2.1, item 2, and RFC 9112, 3.2: 400 for a missing, repeated or invalid Host.
         raise HandshakeError(f"a request needs exactly one valid Host (RFC 9112, 3.2); got {_shown(hosts)}")
-    absolute = _ABSOLUTE.match(head.target)
+    absolute = _absolute(head.target)
     if "#" in head.target or not (absolute or head.target.startswith("/")):
         # RFC 6455, 4.2.1, item 1, and 3: a path or an absolute http(s) URI, without a fragment.
         raise HandshakeError(f"request target {_literal.repr(head.target)} is neither a path nor an http(s) URI")
@@ -244,17 +248,22 @@ def _request_host(head: RequestHead) -> str:
     return absolute[1]
 
 
-def _check_upgrade(headers: Headers) -> None:
+def _absolute(target: str) -> re.Match[str] | None:
+    # Most begin with a slash, and then they are a path.
+    return None if target.startswith("/") else _ABSOLUTE.match(target)
+
+
+def _check_upgrade(values: _Values) -> None:
     """RFC 6455, 4.2.1, items 3, 4 and 6: Upgrade, Connection and the version."""
     for name, token in (("Upgrade", "websocket"), ("Connection", "Upgrade")):
-        if not _lists(headers, name, token):
+        if not _lists(values, name, token):
             raise HandshakeError(
                 f"this address speaks WebSocket only, and the request does not ask for it: {name} must list {token!r} "
-                f"(RFC 6455, 4.2.1); got {_shown(field_values(headers, name))}",
+                f"(RFC 6455, 4.2.1); got {_shown(values.get(name.lower(), _NONE))}",
                 status=426,
                 headers=_UPGRADE_FIELDS,
             )
-    versions = field_values(headers, "Sec-WebSocket-Version")
+    versions = values.get("sec-websocket-version", _NONE)
     if versions != [_VERSION]:
         # RFC 6455, 4.4: the answer to another version MUST name the versions that the server speaks.
         raise HandshakeError(
@@ -264,9 +273,9 @@ def _check_upgrade(headers: Headers) -> None:
         )
 
 
-def _request_key(headers: Headers) -> str:
+def _request_key(values: _Values) -> str:
     """RFC 6455, 4.2.1, item 5, and 11.3.1: exactly one key, 16 bytes in base64."""
-    keys = field_values(headers, "Sec-WebSocket-Key")
+    keys = values.get("sec-websocket-key", _NONE)
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         raise HandshakeError(
             f"a request needs exactly one Sec-WebSocket-Key, 16 bytes in base64 (RFC 6455, 4.1); got {_shown(keys)}"
@@ -274,39 +283,41 @@ def _request_key(headers: Headers) -> str:
     return keys[0]
 
 
-def _choose_subprotocol(headers: Headers, subprotocols: Sequence[str]) -> str | None:
+def _choose_subprotocol(by_name: _Values, subprotocols: Sequence[str]) -> str | None:
     """Return the first of the server's subprotocols that the client offered (RFC 6455, 4.2.2, step 4)."""
-    values = field_values(headers, "Sec-WebSocket-Protocol")
+    values = by_name.get("sec-websocket-protocol", _NONE)
+    if not values:
+        return None
     offered = split_list(values)
-    if (values and not offered) or len(set(offered)) < len(offered) or not all(map(is_token, offered)):
+    if not offered or len(set(offered)) < len(offered) or not all(map(is_token, offered)):
         # RFC 6455, 4.1, item 10, and 11.3.4: one or more tokens, each unique.
         raise HandshakeError(f"Sec-WebSocket-Protocol must list unique tokens (RFC 6455, 4.1); got {_shown(values)}")
     # RFC 6455, 4.2.2: with none in common, the server goes on without one.
     return next((subprotocol for subprotocol in subprotocols if subprotocol in offered), None)
 
 
-def _check_switch(head: ResponseHead, key: str) -> None:
+def _check_switch(head: ResponseHead, values: _Values, key: str) -> None:
     """RFC 6455, 4.1, response items 1 to 4: the server switches protocols and has read the key."""
     if head.status != 101:
         raise HandshakeError(
             f"the server answered {head.status} {_literal.repr(head.reason)} instead of 101; no WebSocket was opened"
         )
-    upgrade = field_values(head.headers, "Upgrade")
+    upgrade = values.get("upgrade", _NONE)
     if [value.lower() for value in upgrade] != ["websocket"]:
         raise HandshakeError(f"the response's Upgrade must be 'websocket' (RFC 6455, 4.1); got {_shown(upgrade)}")
-    if not _lists(head.headers, "Connection", "Upgrade"):
-        connection = field_values(head.headers, "Connection")
+    if not _lists(values, "Connection", "Upgrade"):
+        connection = values.get("connection", _NONE)
         raise HandshakeError(f"the response's Connection must list 'Upgrade' (RFC 6455, 4.1); got {_shown(connection)}")
-    accept = field_values(head.headers, "Sec-WebSocket-Accept")
-    if accept != [accept_value(key)]:
+    accept = values.get("sec-websocket-accept", _NONE)
+    if list(accept) != [accept_value(key)]:
         raise HandshakeError(
             f"the response's Sec-WebSocket-Accept must be {accept_value(key)!r} for this request (RFC 6455, 4.1); "
             f"got {_shown(accept)}"
         )
 
 
-def _answered_subprotocol(headers: Headers, subprotocols: Sequence[str]) -> str | None:
-    answered = field_values(headers, "Sec-WebSocket-Protocol")
+def _answered_subprotocol(values: _Values, subprotocols: Sequence[str]) -> str | None:
+    answered = values.get("sec-websocket-protocol", _NONE)
     if not answered:
         return None
     if len(answered) > 1 or answered[0] not in subprotocols:
@@ -318,9 +329,12 @@ def _answered_subprotocol(headers: Headers, subprotocols: Sequence[str]) -> str 
     return answered[0]
 
 
-def _lists(headers: Headers, name: str, token: str) -> bool:
+def _lists(by_name: _Values, name: str, token: str) -> bool:
     """Whether the fields called ``name`` list ``token``, without regard to case."""
-    return token.lower() in map(str.lower, split_list(field_values(headers, name)))
+    values, token = by_name.get(name.lower(), _NONE), token.lower()
+    if len(values) == 1 and values[0].lower() == token:
+        return True
+    return token in map(str.lower, split_list(values))
 
 
 def _shown(values: Sequence[str]) -> str:

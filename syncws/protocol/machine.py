@@ -19,6 +19,8 @@ __all__ = ["TRANSITIONS", "Event", "State", "next_state"]
 class State(enum.Enum):
     """Where a connection is in its life (RFC 6455, sections 4 and 7)."""
 
+    __hash__ = object.__hash__  # that of enumerations is a function in Python
+
     CONNECTING = "connecting"
     OPEN = "open"
     CLOSE_SENT = "close sent"
@@ -28,6 +30,8 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     """What moves a connection from one state to the next."""
+
+    __hash__ = object.__hash__
 
     OPENED = "opening handshake complete"
     CLOSE_SENT = "close frame sent"

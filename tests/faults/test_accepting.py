@@ -7,7 +7,7 @@ import logging
 import threading
 
 import pytest
-from peers import eventually
+from peers import eventually, no_idle_threads
 from raw_client import (
     WS_FIELDS,
     Entrance,
@@ -70,6 +70,7 @@ def threads() -> int:
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 def test_each_connection_has_one_thread(entrance: Entrance, tls: bool) -> None:
     contexts = server_and_client_contexts()
+    no_idle_threads()
     with serving(entrance, ssl=contexts[0] if tls else None) as address:
         before = threads()
         clients = []
