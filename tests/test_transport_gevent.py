@@ -713,7 +713,7 @@ def test_a_closed_transport_touches_no_descriptor(ends: Ends) -> None:
         assert descriptor in (others[0].fileno(), others[1].fileno())
         for _ in range(200):
             end.pause()
-        for action in (lambda: end.send_all(b"late"), lambda: end.try_send(b"late"), end.recv):
+        for action in (lambda: end.send_all(b"late"), lambda: end.try_send(b"late"), end.recv, end.wait_ready):
             with pytest.raises(OSError, match="Bad file descriptor"):
                 action()
         for other in others:
