@@ -193,7 +193,7 @@ class SocketBase:
         return self.try_send(head + tail)
 
     def read(self) -> bytes | None:
-        return self.recv()
+        raise NotImplementedError
 
     def wait_ready(self, deadline: float | None = None) -> None:
         self._wait(_READ | _WRITE, deadline)

@@ -452,7 +452,7 @@ def test_what_each_kind_of_transport_has_of_its_own() -> None:
     one, two = socket.socketpair()
     with one, two:
         base = SocketBase(one)
-        for call in (base.recv, lambda: base.try_send(b"x"), lambda: base.try_send_both(b"x", b"y")):
+        for call in (base.recv, base.read, lambda: base.try_send(b"x"), lambda: base.try_send_both(b"x", b"y")):
             with pytest.raises(NotImplementedError):
                 call()
 

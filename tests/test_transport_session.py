@@ -250,6 +250,16 @@ def test_a_reader_waits(ends: Ends, gone: bool) -> None:
     transport.close()
 
 
+def test_a_reader_waits_where_there_is_no_poll(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("select.poll")
+    ends.shake_hands()
+    transport = TLSTransport(ends.sock)
+    assert transport.read() is None
+    ends.peer.write(b"x")
+    assert transport.read() == b"x"
+    transport.close()
+
+
 def test_the_kernel_giving_up_a_peer_in_the_handshake_is_not_a_deadline(ends: Ends) -> None:
     def given_up() -> None:
         raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
