@@ -36,6 +36,7 @@ COMPILED = [
     "syncws.hot",
     "syncws.hot_writer",
     "syncws.locks",
+    "syncws.prepared",
     "syncws.readiness",
     "syncws.runtime_gevent",
     "syncws.transport_session",

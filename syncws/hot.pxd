@@ -4,6 +4,7 @@ cimport cython
 
 from .hot_writer cimport HotWriter
 from .locks cimport HotLock
+from .prepared cimport PreparedMessage
 from .protocol.messages cimport MessageReader
 
 
@@ -40,7 +41,7 @@ cdef class HotConnection:
     @cython.locals(turn=HotTurn)
     cpdef object receive_now(self)
 
-    @cython.locals(opcode=int, payload=bytes, sent=int, writer=HotWriter)
+    @cython.locals(opcode=int, payload=bytes, prepared=PreparedMessage, sent=int, writer=HotWriter)
     cpdef bint send_now(self, object data, bint wait) except -1
 
     @cython.locals(writer=HotWriter)

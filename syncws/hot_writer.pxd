@@ -3,8 +3,13 @@
 cimport cython
 
 from .locks cimport HotLock
+from .prepared cimport PreparedMessage
 
 from .protocol.frames cimport encode_frame, frame_header
+
+
+cdef Py_ssize_t _LARGE
+cdef Py_ssize_t _MOST_GATHERED
 
 
 cdef class Gathered:
@@ -41,7 +46,7 @@ cdef class HotWriter:
     cdef public Py_ssize_t most_queued
 
     @cython.locals(gathered=Gathered, head=bytes, tail=bytes, compressed=bytes, compress=bint)
-    cpdef int send_now(self, int opcode, bytes payload, object prepared, bint gather, bint wait=*) except? -2
+    cpdef int send_now(self, int opcode, bytes payload, PreparedMessage prepared, bint gather, bint wait=*) except? -2
 
     @cython.locals(gathered=Gathered, sent=int)
     cpdef bint send_gathered(self) except -1

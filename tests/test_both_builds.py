@@ -145,7 +145,7 @@ def plain_messages_of(
                 if (payload := parser.next_plain(limit)) is not None:
                     parser.take_back()
                     again = parser.next_plain(limit)
-                    steps.append((payload, again, parser.plain_opcode(), parser.plain_compressed()))
+                    steps.append((payload, again, parser.plain_is_text(), parser.plain_compressed()))
                 elif (frame := parser.next_frame()) is not None:
                     steps.append(("frame", *seen(frame)))
                 else:

@@ -455,7 +455,7 @@ def plain(parser: Parser) -> Whole | None:
     payload = parser.next_plain(NO_LIMIT)
     if payload is None:
         return None
-    return Whole(parser.plain_opcode(), payload, rsv1=parser.plain_compressed())
+    return Whole(TEXT if parser.plain_is_text() else BINARY, payload, rsv1=parser.plain_compressed())
 
 
 @every_vector

@@ -12,5 +12,5 @@ cdef tuple _SMALL
 @cython.locals(first=int, mask_bit=int, header=bytes)
 cpdef bytes frame_header(int opcode, Py_ssize_t size, bint fin=*, bint rsv1=*, bytes key=*)
 
-@cython.locals(size=Py_ssize_t, header=bytes, small=tuple)
+@cython.locals(header=bytes)
 cpdef bytes encode_frame(int opcode, bytes payload, bint fin=*, bint rsv1=*, bytes key=*)

@@ -41,6 +41,8 @@ def frame_header(opcode: int, size: int, fin: bool = True, rsv1: bool = False, k
     :param rsv1: set the bit that marks a compressed message (RFC 7692, section 6).
     :param key: the masking key, 4 bytes, for a client's frame; ``None`` for a server's.
     """
+    if size < 126 and fin and not rsv1 and key is None and 0 < opcode <= BINARY:
+        return _SMALL[opcode][size]
     first = opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)
     mask_bit = 0 if key is None else _MASK
     if size < 126:
@@ -54,10 +56,7 @@ def frame_header(opcode: int, size: int, fin: bool = True, rsv1: bool = False, k
 
 def encode_frame(opcode: int, payload: bytes, fin: bool = True, rsv1: bool = False, key: bytes | None = None) -> bytes:
     """Return a whole frame as one bytes object; see :func:`frame_header` for the parameters."""
-    size = len(payload)
-    if size < 126 and 0 < opcode <= BINARY and fin and not rsv1 and key is None:
-        return _SMALL[opcode][size] + payload
-    header = frame_header(opcode, size, fin, rsv1, key)
+    header = frame_header(opcode, len(payload), fin, rsv1, key)
     return header + (payload if key is None else apply_mask(payload, key))
 
 

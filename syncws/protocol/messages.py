@@ -187,7 +187,7 @@ class MessageReader:
             if payload is None:
                 parser.take_back()
                 return None
-        if parser.plain_opcode() != TEXT:
+        if not parser.plain_is_text():
             self.completed += 1
             return payload
         try:

@@ -8,6 +8,9 @@ cimport cython
 from ._mask cimport Gathering as _Gathering, masked_slice, unmasked
 
 
+cdef int _TEXT
+
+
 @cython.final
 @cython.freelist(16)
 cdef class Frame:
@@ -56,7 +59,7 @@ cdef class Parser:
     @cython.locals(start=Py_ssize_t, end=Py_ssize_t, data=bytes)
     cpdef bytes next_plain(self, Py_ssize_t limit)
 
-    cpdef int plain_opcode(self)
+    cpdef bint plain_is_text(self)
 
     cpdef bint plain_compressed(self)
 

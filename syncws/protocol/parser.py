@@ -19,7 +19,7 @@ One thread at a time.
 from __future__ import annotations
 
 from ..errors import ProtocolError
-from .codes import BINARY, CLOSE, CONTINUATION, OPCODE_NAMES
+from .codes import BINARY, CLOSE, CONTINUATION, OPCODE_NAMES, TEXT
 from .frames import MAX_CONTROL_PAYLOAD
 from .mask import Gathering, masked_slice, unmasked
 
@@ -27,6 +27,9 @@ __all__ = ["Frame", "Parser"]
 
 # From this length on, in bytes, a payload is worth gathering.
 _LARGE = 262144
+
+
+_TEXT = TEXT  # a number of C, where this is compiled
 
 
 class Frame:
@@ -169,9 +172,9 @@ class Parser:
         self._pos = end
         return unmasked(data, start, end) if self._masked else data[start:end]
 
-    def plain_opcode(self) -> int:
-        """Return the opcode of the frame whose payload :meth:`next_plain` has returned last."""
-        return self._data[self._before_plain] & 0x0F
+    def plain_is_text(self) -> bool:
+        """Whether the payload that :meth:`next_plain` has returned last is that of a text message."""
+        return self._data[self._before_plain] & 0x0F == _TEXT
 
     def plain_compressed(self) -> bool:
         """Whether that payload is compressed: the RSV1 bit (RFC 7692, section 6)."""
