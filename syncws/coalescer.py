@@ -121,7 +121,10 @@ class Coalescer:
                     self._sleep()
                     idle = 0
         finally:
-            self._running = False  # there is no memory, for example: the next one to be added starts another thread
+            # There is no memory, for example: the next one to be added starts another thread. Not before whoever has
+            # started this one is done.
+            with self._changing:
+                self._running = False
 
     def _sleep(self) -> None:
         """Wait until something is gathered."""
