@@ -1,7 +1,8 @@
 """The lock of threads, compiled: what threading.Lock is, of which compiled code would know only that it is an object.
 
 Who has it is noted under the GIL, so this is not compiled where there is none. A thread that has to wait does so with a
-lock of the operating system, made for the first of them: whoever releases this lock lets one of them look again.
+lock of the operating system, made for the first of them. Whoever releases this lock hands it on to one of them: a thread
+that takes it again and again, and waits with it, would leave none of them a moment in which it is free.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -23,8 +24,8 @@ cdef double LONGEST = 1000.0
 cdef class ThreadLock(HotLock):
     """A lock that any thread may release. A signal handler runs while a thread waits for it, and may raise."""
 
-    cdef PyThread_type_lock _bell  # taken, but for a moment after each ring
-    cdef bint _rung
+    cdef PyThread_type_lock _bell  # taken, but from a ring until one of those that wait has heard it
+    cdef bint _rung  # the lock has been handed on to whoever hears it
     cdef bint _held
     cdef int _waiting
 
@@ -56,12 +57,13 @@ cdef class ThreadLock(HotLock):
 
         :raises RuntimeError: nobody has it.
         """
-        if not self._held:
+        if not self._held or self._rung:
             raise RuntimeError("a lock that nobody holds cannot be released")
-        self._held = False
-        if self._waiting and not self._rung:
+        if self._waiting:
             self._rung = True
             PyThread_release_lock(self._bell)
+        else:
+            self._held = False
 
     cdef bint _wait(self, double timeout) except -1:
         cdef double deadline = monotonic() + timeout
@@ -72,24 +74,33 @@ cdef class ThreadLock(HotLock):
             PyThread_acquire_lock(self._bell, NOWAIT_LOCK)
         self._waiting += 1
         try:
-            while self._held:
-                if not self._await_bell(LONGEST if timeout < 0 else deadline - monotonic()):
-                    return False
-            self._held = True
+            while not self._hear_bell(LONGEST if timeout < 0 else deadline - monotonic()):
+                if timeout >= 0 and monotonic() >= deadline:
+                    return self._is_heir()
             return True
+        except BaseException:
+            if self._is_heir():
+                self._held = False
+            raise
         finally:
             self._waiting -= 1
 
-    cdef bint _await_bell(self, double left) except -1:
-        """Wait until it may have been released; return False if the time is over."""
-        cdef long long microseconds = <long long>(min(left, LONGEST) * 1e6) + 1
+    cdef bint _hear_bell(self, double left) except -1:
+        """Wait for the bell, at most so many seconds, or until a signal comes; return whether it has been heard."""
+        cdef long long microseconds = <long long>(max(0.0, min(left, LONGEST)) * 1e6)
         cdef PyLockStatus status
-        if left <= 0:
-            return False
         with nogil:
             status = PyThread_acquire_lock_timed(self._bell, microseconds, 1)
         if status == PY_LOCK_ACQUIRED:
             self._rung = False
         elif status == PY_LOCK_INTR:
             PyErr_CheckSignals()
+        return status == PY_LOCK_ACQUIRED
+
+    cdef bint _is_heir(self) noexcept:
+        """Whether it has been handed on to a thread that gives up, since no other one waits that could hear the bell."""
+        if not self._rung or self._waiting > 1:
+            return False
+        PyThread_acquire_lock(self._bell, NOWAIT_LOCK)
+        self._rung = False
         return True

@@ -686,8 +686,10 @@ def test_what_interrupts_the_way_out_ends_the_connection(how: str, monkeypatch: 
             monkeypatch.undo()
             raise KeyboardInterrupt
 
-        owner: Any = server._transport if how == "try_send" else type(server._writer.compressor)
-        monkeypatch.setattr(owner, how, interrupted)
+        if how == "try_send":
+            monkeypatch.setattr(server._writer, "_try_send", interrupted)
+        else:
+            monkeypatch.setattr(type(server._writer.compressor), how, interrupted)
         with pytest.raises(KeyboardInterrupt):
             server.send("nobody will see it " * 100, wait=False)
         with pytest.raises(ConnectionClosed, match="KeyboardInterrupt interrupted a"):

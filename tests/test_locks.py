@@ -80,6 +80,28 @@ def test_those_that_wait_get_it(timeout: float) -> None:
     assert not lock.locked()
 
 
+def test_one_that_takes_it_again_and_again_leaves_it_to_others() -> None:
+    lock = THREADS.lock()
+    done = threading.Event()
+
+    def hog() -> None:
+        while not done.is_set():
+            with lock:
+                time.sleep(0.0001)  # others run while it is held, and only then
+
+    hogging = start(hog)
+    waiting = [start(lock.acquire, timeout=DEADLINE) for _ in range(3)]
+    for _ in range(3):
+        eventually(lambda: any(not each.is_alive() for each in waiting))
+        taker = next(each for each in waiting if not each.is_alive())
+        assert taker.result()
+        waiting.remove(taker)
+        lock.release()
+    done.set()
+    hogging.result()
+    assert not lock.locked()
+
+
 def test_one_that_has_given_up_takes_nobody_s_turn() -> None:
     lock = THREADS.lock()
     lock.acquire()
@@ -88,6 +110,24 @@ def test_one_that_has_given_up_takes_nobody_s_turn() -> None:
     lock.release()
     assert patient.result()
     lock.release()
+    assert not lock.locked()
+
+
+def test_giving_up_in_the_moment_in_which_it_is_handed_on() -> None:
+    lock = THREADS.lock()
+
+    def try_for(seconds: float) -> None:
+        if lock.acquire(timeout=seconds):
+            lock.release()
+
+    for number in range(300):
+        lock.acquire()
+        waiting = [start(try_for, 0.002 + number % 10 * 0.0001) for _ in range(1 + number % 2)]
+        time.sleep(0.002)
+        lock.release()
+        for each in waiting:
+            each.result()
+        assert not lock.locked()
 
 
 def test_one_thread_at_a_time_has_it() -> None:
