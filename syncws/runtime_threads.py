@@ -95,10 +95,12 @@ def serve(function: Callable[..., object], name: str, *arguments: object) -> Non
         worker.job = function, arguments
         worker.start()
         return
-    if worker.name != name:
-        worker.name = name
-    worker.job = function, arguments
-    worker.bell.release()
+    try:
+        if worker.name != name:
+            worker.name = name
+        worker.job = function, arguments
+    finally:  # a signal handler may have raised: without a job, the thread ends
+        worker.bell.release()
 
 
 # A child process has none of the threads.

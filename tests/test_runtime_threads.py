@@ -120,6 +120,21 @@ def test_a_job_that_comes_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("keeping")
+def test_a_signal_handler_that_raises_while_a_job_is_handed_over() -> None:
+    class Name(str):
+        __slots__ = ()
+
+        def __ne__(self, other: object) -> bool:
+            raise KeyboardInterrupt
+
+    thread = served()
+    with pytest.raises(KeyboardInterrupt):
+        serve(lambda: None, Name())
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("keeping")
 def test_a_function_that_fails_ends_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[object] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
