@@ -5,7 +5,7 @@ cimport cython
 from .locks cimport HotLock
 
 
-@cython.final
+# Not final: for a final class that overrides a method of another module, Cython makes C that newer compilers refuse.
 cdef class _FairLock(HotLock):
     cdef bint _held
     cdef object _waiting

@@ -4,8 +4,8 @@ To start a thread takes as long as a third of what there is to be done for a con
 has served a connection waits for the next one, for a second, and then ends; only a few wait.
 
 What a function leaves behind in its thread is not there for the next one, nor does it stay: after a function that has
-used a :class:`threading.local`, or has set a context variable, the thread ends. Only the compiled build can tell, so in
-the other there is a new thread for each function.
+used a :class:`threading.local`, has set a context variable or an attribute of its thread, or traces or profiles it, the
+thread ends. Only the compiled build can tell all of it, so in the other there is a new thread for each function.
 
 Any thread may call :func:`serve`, which does not wait.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import contextvars
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = ["serve"]
 _MOST = 16
 _PATIENCE = 1.0
 
+_ATTRIBUTES = {*vars(threading.Thread(name="syncws-none")), "bell", "job"}  # that a thread has from here
 _idle: list[_Worker] = []  # the latest, whose memory is most likely still in the processor's cache, is the next
 
 
@@ -53,17 +55,22 @@ class _Worker(threading.Thread):
         while self.job is not None:
             function, arguments = self.job
             self.job = None
+            trace, profile = sys.gettrace(), sys.getprofile()
             function(*arguments)
             del function, arguments
-            if not _is_clean() or len(_idle) >= _MOST:
+            if sys.gettrace() is not trace or sys.getprofile() is not profile:
+                return
+            if not _is_clean(self) or len(_idle) >= _MOST:
                 return
             _wait(self)
 
 
-def _is_clean() -> bool:
+def _is_clean(worker: _Worker) -> bool:
     """Whether nothing is kept for the calling thread that a function has left behind."""
     # Where gevent's is in its place, the values are somewhere else.
-    return threading.local is _thread._local and not has_locals() and not contextvars.copy_context()
+    if threading.local is not _thread._local or has_locals() or contextvars.copy_context():
+        return False
+    return vars(worker).keys() <= _ATTRIBUTES
 
 
 def _wait(worker: _Worker) -> None:
@@ -88,10 +95,12 @@ def serve(function: Callable[..., object], name: str, *arguments: object) -> Non
         worker.job = function, arguments
         worker.start()
         return
-    if worker.name != name:
-        worker.name = name
-    worker.job = function, arguments
-    worker.bell.release()
+    try:
+        if worker.name != name:
+            worker.name = name
+        worker.job = function, arguments
+    finally:  # a signal handler may have raised: without a job, the thread ends
+        worker.bell.release()
 
 
 # A child process has none of the threads.

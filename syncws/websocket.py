@@ -215,7 +215,7 @@ class WebSocket(Sending):
 
     def _next(self) -> str | bytes:
         try:
-            return self._receive(None)
+            return self.receive()
         except ConnectionClosed as error:
             if error.code in _QUIET_ENDS:
                 raise StopIteration from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -119,6 +120,21 @@ def test_a_job_that_comes_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("keeping")
+def test_a_signal_handler_that_raises_while_a_job_is_handed_over() -> None:
+    class Name(str):
+        __slots__ = ()
+
+        def __ne__(self, other: object) -> bool:
+            raise KeyboardInterrupt
+
+    thread = served()
+    with pytest.raises(KeyboardInterrupt):
+        serve(lambda: None, Name())
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("keeping")
 def test_a_function_that_fails_ends_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[object] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
@@ -129,10 +145,23 @@ def test_a_function_that_fails_ends_its_thread(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("keeping")
 def test_a_context_variable_ends_its_thread() -> None:
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
-    served(lambda: variable.set(1)).join(DEADLINE)
-    assert not runtime_threads._idle
+    assert not served(lambda: variable.set(1)).is_alive()
     thread = served(lambda: variable.reset(variable.set(1)))
     assert served() is thread
+
+
+@pytest.mark.usefixtures("keeping")
+def test_an_attribute_of_the_thread_ends_it() -> None:
+    assert not served(lambda: setattr(threading.current_thread(), "user", "somebody")).is_alive()
+
+
+@pytest.mark.usefixtures("keeping")
+def test_a_function_that_profiles_or_traces_ends_its_thread() -> None:
+    def look(*_: object) -> None:
+        pass
+
+    assert not served(lambda: sys.setprofile(look)).is_alive()
+    assert not served(lambda: sys.settrace(look)).is_alive()
 
 
 def test_a_local_ends_its_thread() -> None:
@@ -140,8 +169,7 @@ def test_a_local_ends_its_thread() -> None:
     if syncws.compiled:
         thread = served()
         assert served() is thread
-    served(lambda: setattr(local, "value", 1)).join(DEADLINE)
-    assert not runtime_threads._idle
+    assert not served(lambda: setattr(local, "value", 1)).is_alive()
 
 
 @pytest.mark.usefixtures("keeping")
