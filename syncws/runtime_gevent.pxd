@@ -5,7 +5,7 @@ cimport cython
 from .locks cimport HotLock
 
 
-@cython.final
+# Not final: Cython then calls what is inherited with pointers of another type, which new compilers refuse.
 cdef class _FairLock(HotLock):
     cdef bint _held
     cdef object _waiting

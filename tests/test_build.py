@@ -23,7 +23,8 @@ MODULES = [module.replace(".", "/") for module in compiled_modules()]
 SUFFIX = EXTENSION_SUFFIXES[0]
 LEFT_OVER = f"syncws/protocol/parser{SUFFIX}"
 NO_COMPILER = {"CC": "/bin/false", "CXX": "/bin/false"}
-QUICK = {"CFLAGS": "-O0"}
+# And no more than newer compilers accept: this is an error for GCC from version 14 on.
+QUICK = {"CFLAGS": "-O0 -Werror=incompatible-pointer-types"}
 
 needs_cc = pytest.mark.skipif(sys.platform == "win32", reason="the variable CC names no compiler there")
 pytestmark = pytest.mark.timeout(600)
