@@ -95,7 +95,12 @@ class Readiness:
             self._watcher.stop()
             self._active = False
         else:
-            _switch(self.greenlet)
+            try:
+                _switch(self.greenlet)
+            except BaseException:
+                # Of a greenlet that gevent has not spawned, or only raw. The event loop stops a watcher that raises.
+                self._active = False
+                raise
 
 
 class Reading:

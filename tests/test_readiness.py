@@ -126,6 +126,30 @@ def test_nobody_is_woken_up_later(ends: Ends) -> None:
     assert ends.readable.wait(0.0) is True
 
 
+def test_a_raw_greenlet_that_fails_after_a_wait_leaves_it_to_the_next(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its exception goes to the event loop, out of the watcher's callback, which stops the watcher.
+    errors: list[Any] = []
+    monkeypatch.setattr(get_hub(), "handle_error", lambda *error: errors.append(error[2]))
+
+    def fail() -> None:
+        ends.readable.wait(None)
+        raise LookupError("on purpose")
+
+    gevent.spawn_raw(fail)
+    gevent.idle()
+    ends.peer.send(b"x")
+    with gevent.Timeout(DEADLINE):
+        while not errors:
+            gevent.sleep(0)
+    assert [str(error) for error in errors] == ["on purpose"]
+    assert ends.sock.recv(10) == b"x"
+    waiting = go(ends.readable.wait, None)
+    ends.peer.send(b"y")
+    assert waiting.get(timeout=DEADLINE) is True
+
+
 def test_a_gevent_timeout_ends_a_wait(ends: Ends) -> None:
     with gevent.Timeout(0.01, False):
         ends.readable.wait(None)
