@@ -218,8 +218,12 @@ class Parser:
 
     def take_gathered(self) -> bytes:
         """Return what has been gathered of the current payload; what comes then is returned in pieces."""
-        gathering, self._gathering = self._gathering, None
-        return b"" if gathering is None else gathering.take()
+        gathering = self._gathering
+        if gathering is None:
+            return b""
+        data = gathering.take()
+        self._gathering = None  # not if there is no memory: without its beginning, the payload is not to be had
+        return data
 
     def _begin_pieces(self, first: int, length: int, key: bytes, pos: int, gather: bool) -> Frame:
         """Return the first piece of a data frame of which only a part has arrived."""
