@@ -93,9 +93,7 @@ def test_a_read_returns_what_has_arrived(ends: Ends) -> None:
     assert not session.filled
 
 
-def test_a_read_in_which_a_signal_handler_has_sent_is_tried_again(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_in_which_a_signal_handler_has_sent_is_tried_again(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     ends.shake_hands()
     errors: list[Exception] = []
     read = ends.tls.read
