@@ -180,6 +180,10 @@ def test_closing_it_leaves_the_event_loop() -> None:
     ends.readable.close()
     ends.writable.close()
     assert get_hub().loop.activecnt == before
+    for closed in (ends.readable, ends.writable):
+        with pytest.raises(ValueError):
+            closed.wait(1e-9)  # the descriptor may be another's
+    assert get_hub().loop.activecnt == before
     ends.sock.close()
     ends.peer.close()
 
