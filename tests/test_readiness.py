@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.exceptions import BlockingSwitchOutError
 from gevent.hub import get_hub
 from peers import DEADLINE, sockets
 
@@ -147,6 +148,24 @@ def test_a_raw_greenlet_that_fails_after_a_wait_leaves_it_to_the_next(
     assert ends.sock.recv(10) == b"x"
     waiting = go(ends.readable.wait, None)
     ends.peer.send(b"y")
+    assert waiting.get(timeout=DEADLINE) is True
+
+
+def test_the_event_loop_cannot_wait_for_itself(ends: Ends) -> None:
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            ends.readable.wait(None)
+        except BlockingSwitchOutError as error:
+            errors.append(error)
+
+    get_hub().loop.run_callback(wait)
+    gevent.idle()
+    assert len(errors) == 1
+    assert ends.readable.greenlet is None
+    waiting = go(ends.readable.wait, None)
+    ends.peer.send(b"x")
     assert waiting.get(timeout=DEADLINE) is True
 
 
