@@ -86,16 +86,22 @@ class Readiness:
     def close(self) -> None:
         """Leave the event loop for good; must be called before the descriptor is closed."""
         self._active, self._descriptor = False, -1  # from now on, a wait is a ValueError
-        if self._watcher is not None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
             with contextlib.suppress(ValueError):  # the loop has ended, and its watchers with it
-                self._watcher.close()
+                watcher.close()
 
     def _on_ready(self) -> None:
         if self.greenlet is None:
             self._watcher.stop()
             self._active = False
         else:
-            _switch(self.greenlet)
+            try:
+                _switch(self.greenlet)
+            except BaseException:
+                # Of a greenlet that gevent has not spawned, or only raw. The event loop stops a watcher that raises.
+                self._active = False
+                raise
 
 
 class Reading:

@@ -32,6 +32,8 @@ _LEAST, _MOST = 448, 28672
 # One call brings no more than a record (RFC 8446, 5.1); behind a full one there is most likely another.
 _RECORD = 16384
 _WantRead, _WantWrite = ssl.SSLWantReadError, ssl.SSLWantWriteError
+# What ssl says of a read that has brought nothing, if a signal handler has sent before it looks why.
+_MIXED_UP = int(ssl.SSL_ERROR_INVALID_ERROR_CODE)
 # With the second one, the TCP connection has ended without a word of TLS: WebSocket has a close frame of its own.
 _Ended = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
 
@@ -75,6 +77,10 @@ class Session:
             return b""
         except (TimeoutError, ValueError) as error:
             raise _as_lost(error) from None
+        except ssl.SSLError as error:
+            if error.errno != _MIXED_UP:
+                raise
+            return Session.recv_now(self)  # it says so again
         received = len(data)
         # More next time, or less, by how much of what was asked for has come.
         self.filled = received == size or received == _RECORD or not received  # the next one finds the end as well

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import tracemalloc
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -169,3 +171,25 @@ def test_the_compiled_one_gathers_nothing_that_is_not_there() -> None:
         gathering.add(b"abcd", 0, 2, b"", 0)  # more than was announced
     gathering.add(b"abcd", 0, 1, b"", 0)
     assert gathering.take() == b"abcda"
+
+
+@pytest.mark.skipif(not syncws.compiled, reason="plain Python returns nothing that nobody has written")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit on memory is none")
+def test_without_room_to_grow_the_compiled_one_returns_nothing_any_more() -> None:
+    resource = pytest.importorskip("resource")
+    gathering = IMPLEMENTATIONS[-1].Gathering(2**40)
+    more = bytes(2**26)
+    gathering.add(more, 0, 2**24, b"", 0)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**23, limits[1]))
+    try:
+        with pytest.raises(MemoryError):
+            gathering.add(more, 0, 2**26, b"", 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    # What had been gathered is gone, so what comes next must not seem to be all, behind whatever was in that memory.
+    with pytest.raises(MemoryError, match="no room for a payload, of which the beginning is lost"):
+        gathering.add(b"abcd", 0, 4, b"", 0)
+    with pytest.raises(MemoryError, match="lower max_message_size"):
+        gathering.take()

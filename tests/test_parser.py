@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -604,3 +606,21 @@ def test_a_parser_that_has_given_all_back_owns_no_large_buffer(masked: bool) -> 
         assert tracemalloc.get_traced_memory()[0] < 5000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit on memory is none")
+def test_a_payload_for_which_there_is_no_memory_is_too_big() -> None:
+    resource = pytest.importorskip("resource")
+    parser = Parser(masked=True)
+    parser.feed(b"\x82\xff" + (2**40).to_bytes(8, "big") + KEY + bytes(2**24))
+    assert parser.next_frame(True) is not None
+    parser.feed(bytes(2**26))
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**23, limits[1]))
+    try:
+        with pytest.raises(ProtocolError, match="no memory for a message of 1099511627776 bytes") as raised:
+            parser.next_frame(True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert raised.value.close_code == 1009

@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.exceptions import BlockingSwitchOutError
 from gevent.hub import get_hub
 from peers import DEADLINE, sockets
 
@@ -126,6 +127,48 @@ def test_nobody_is_woken_up_later(ends: Ends) -> None:
     assert ends.readable.wait(0.0) is True
 
 
+def test_a_raw_greenlet_that_fails_after_a_wait_leaves_it_to_the_next(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its exception goes to the event loop, out of the watcher's callback, which stops the watcher.
+    errors: list[Any] = []
+    monkeypatch.setattr(get_hub(), "handle_error", lambda *error: errors.append(error[2]))
+
+    def fail() -> None:
+        ends.readable.wait(None)
+        raise LookupError("on purpose")
+
+    gevent.spawn_raw(fail)
+    gevent.idle()
+    ends.peer.send(b"x")
+    with gevent.Timeout(DEADLINE):
+        while not errors:
+            gevent.sleep(0)
+    assert [str(error) for error in errors] == ["on purpose"]
+    assert ends.sock.recv(10) == b"x"
+    waiting = go(ends.readable.wait, None)
+    ends.peer.send(b"y")
+    assert waiting.get(timeout=DEADLINE) is True
+
+
+def test_the_event_loop_cannot_wait_for_itself(ends: Ends) -> None:
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            ends.readable.wait(None)
+        except BlockingSwitchOutError as error:
+            errors.append(error)
+
+    get_hub().loop.run_callback(wait)
+    gevent.idle()
+    assert len(errors) == 1
+    assert ends.readable.greenlet is None
+    waiting = go(ends.readable.wait, None)
+    ends.peer.send(b"x")
+    assert waiting.get(timeout=DEADLINE) is True
+
+
 def test_a_gevent_timeout_ends_a_wait(ends: Ends) -> None:
     with gevent.Timeout(0.01, False):
         ends.readable.wait(None)
@@ -155,6 +198,10 @@ def test_closing_it_leaves_the_event_loop() -> None:
     assert ends.readable.wait(1e-9) is False
     ends.readable.close()
     ends.writable.close()
+    assert get_hub().loop.activecnt == before
+    for closed in (ends.readable, ends.writable):
+        with pytest.raises(ValueError):
+            closed.wait(1e-9)  # the descriptor may be another's
     assert get_hub().loop.activecnt == before
     ends.sock.close()
     ends.peer.close()

@@ -93,6 +93,28 @@ def test_a_read_returns_what_has_arrived(ends: Ends) -> None:
     assert not session.filled
 
 
+def test_a_read_in_which_a_signal_handler_has_sent_is_tried_again(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends.shake_hands()
+    errors: list[Exception] = []
+    read = ends.tls.read
+
+    def read_or_fail(size: int) -> bytes:
+        if errors:
+            raise errors.pop()
+        return read(size)
+
+    monkeypatch.setattr(ends.tls, "read", read_or_fail)
+    # What ssl makes of an SSLWantReadError when the handler's write, in between, has gone well.
+    errors.append(ssl.SSLError(ssl.SSL_ERROR_INVALID_ERROR_CODE, "Invalid error code"))
+    assert ends.session.recv_now() is None
+    errors.append(ssl.SSLError(ssl.SSL_ERROR_INVALID_ERROR_CODE, "Invalid error code"))
+    ends.peer.write(b"abc")
+    assert ends.session.recv_now() == b"abc"
+    errors.append(ssl.SSLError(ssl.SSL_ERROR_SSL, "another one"))
+    with pytest.raises(ssl.SSLError, match="another one"):
+        ends.session.recv_now()
+
+
 def test_the_end_of_the_stream_is_found_again(ends: Ends) -> None:
     ends.shake_hands()
     ends.peer.write(b"last")

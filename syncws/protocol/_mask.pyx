@@ -73,12 +73,14 @@ cdef class Gathering:
         self._size = 0
         self._room = 0
         self._most = most
+        self._lost = False
 
     cpdef add(self, bytes data, Py_ssize_t start, Py_ssize_t end, bytes key, unsigned int offset):
         """Add ``data[start:end]``, which is masked as for :func:`masked_slice`, or not if there is no key."""
         cdef Py_ssize_t size = end - start
         cdef unsigned char* target
         cdef const unsigned char* source
+        self._check_whole()
         if not 0 <= start <= end <= len(data) or size > self._most - self._size or len(key) not in (0, 4):
             raise IndexError(f"octets {start} to {end} of {len(data)} cannot be gathered")
         if size > self._room - self._size:
@@ -93,6 +95,7 @@ cdef class Gathering:
 
     cpdef bytes take(self):
         """Return all that has been added; nothing can be added any more."""
+        self._check_whole()
         if self._size < self._room:
             self._resize(self._size)
         data = self._buffer
@@ -112,10 +115,18 @@ cdef class Gathering:
             Py_INCREF(self._buffer)
             self._buffer = b""
             self._room = 0
-            _PyBytes_Resize(&buffer, room)
+            try:
+                _PyBytes_Resize(&buffer, room)
+            except MemoryError:
+                self._lost = True
+                raise
             self._buffer = <bytes>buffer
             Py_DECREF(self._buffer)
         self._room = room
+
+    cdef _check_whole(self):
+        if self._lost:  # with the buffer, which the system has given up for want of a larger one
+            raise MemoryError("there was no room for a payload, of which the beginning is lost: lower max_message_size")
 
 
 cdef void xor(

@@ -111,7 +111,8 @@ class Parser:
 
         :param gather: of a large binary frame that is not compressed, and has not arrived whole, return two pieces: an
             empty one at once, then the payload, put together without a further copy. :meth:`take_gathered` ends that.
-        :raises ProtocolError: the bytes break a rule of RFC 6455, section 5; the close code is 1002.
+        :raises ProtocolError: the bytes break a rule of RFC 6455, section 5; the close code is 1002. Or 1009:
+            there is no memory for what is gathered.
         """
         if self._left:
             return self._next_piece()
@@ -218,17 +219,21 @@ class Parser:
 
     def take_gathered(self) -> bytes:
         """Return what has been gathered of the current payload; what comes then is returned in pieces."""
-        gathering, self._gathering = self._gathering, None
-        return b"" if gathering is None else gathering.take()
+        gathering = self._gathering
+        if gathering is None:
+            return b""
+        data = gathering.take()
+        self._gathering = None  # not if there is no memory: without its beginning, the payload is not to be had
+        return data
 
     def _begin_pieces(self, first: int, length: int, key: bytes, pos: int, gather: bool) -> Frame:
         """Return the first piece of a data frame of which only a part has arrived."""
         if gather:
             self._gathering = Gathering(length)
+        self._length = length
         payload = self._take_payload(pos, len(self._data), key, 0)
         self._opcode = first & 0x0F
         self._fin = first > 127
-        self._length = length
         self._left = length - (self._pos - pos)
         self._key = key
         self._offset = (self._pos - pos) & 3
@@ -255,7 +260,13 @@ class Parser:
         """Return what has arrived of a payload; nothing, if that is gathered."""
         self._pos = end
         if self._gathering is not None:
-            self._gathering.add(self._data, start, end, key, offset)
+            try:
+                self._gathering.add(self._data, start, end, key, offset)
+            except MemoryError:
+                # RFC 6455, 7.4.1: 1009, a message that is too big to be processed.
+                raise ProtocolError(
+                    f"no memory for a message of {self._length} bytes; max_message_size would refuse it", 1009
+                ) from None
             return b""
         return masked_slice(self._data, start, end, key, offset) if key else self._data[start:end]
 
