@@ -79,7 +79,7 @@ class Listener(socketserver.TCPServer):
         shutdown_timeout: float | None,
     ) -> None:
         self._context = context
-        self._changed = self._condition()  # guards the next three, and tells of their changes
+        self._changed = self._condition()  # guards the next two, and tells of their changes
         self._connections = Connections(self._changed, self.runtime.ident, shutdown_timeout)
         self._bursts = Bursts(self._changed)
         self._places = Places(self.runtime.rlock(), budget, self._bursts)

@@ -29,7 +29,7 @@ from .descriptor import Descriptor
 from .hot import LONGEST_STRETCH, Stretch
 from .readiness import A_READ, READ, WRITE, Readiness, Reading
 from .runtime_gevent import GREENLETS
-from .transport import NOW, SocketBase, Transport, lost
+from .transport import NOW, SocketBase, Transport
 from .transport_session import Plain, Session
 
 __all__ = ["GreenletTLSTransport", "GreenletTransport", "transport_for_greenlets"]
@@ -198,16 +198,7 @@ class GreenletTLSTransport(_GreenletBase):
         return self._session.blocked_by
 
     def handshake(self, deadline: float | None = None) -> None:
-        while True:
-            try:
-                self._tls.do_handshake()
-                return
-            except ssl.SSLWantReadError:
-                wanted = READ
-            except ssl.SSLWantWriteError:
-                wanted = WRITE
-            except TimeoutError as error:
-                raise lost(error) from None
+        while wanted := self._session.handshake_now():
             self._wait(wanted, deadline)
 
     # What has been interrupted by a signal handler is found on the stack: so these are methods, not those they call.

@@ -56,6 +56,22 @@ class Session:
         self.filled = True
         self.sent = 0
 
+    def handshake_now(self) -> int:
+        """Go on with the handshake; return what it has to wait for, READ or WRITE, and 0 when it is done.
+
+        :raises ssl.SSLError: it has failed.
+        :raises OSError: the connection was lost, or is closed.
+        """
+        try:
+            self._tls.do_handshake()
+            return 0
+        except _WantRead:
+            return READ
+        except _WantWrite:
+            return WRITE
+        except TimeoutError as error:
+            raise lost(error) from None
+
     def recv_now(self) -> bytes | None:
         """Return what has arrived, ``b""`` at the end of the stream, ``None`` if nothing has, or not a whole record.
 
@@ -132,6 +148,11 @@ class SharedSession(Session):
         super().__init__(tls)
         self._lock = lock
 
+    def handshake_now(self) -> int:
+        """See :meth:`Session.handshake_now`."""
+        with self._lock:
+            return Session.handshake_now(self)
+
     def recv_now(self) -> bytes | None:
         """See :meth:`Session.recv_now`."""
         with self._lock:
@@ -167,6 +188,9 @@ class Plain:
 
 
 class _Closed:
+    def do_handshake(self) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
     def read(self, _size: int) -> bytes:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 

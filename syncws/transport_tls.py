@@ -7,8 +7,8 @@ import functools
 import socket
 import ssl
 
-from .transport import SocketBase, lost
-from .transport_session import READ, WRITE, Plain, SharedSession
+from .transport import SocketBase
+from .transport_session import WRITE, Plain, SharedSession
 
 __all__ = ["TLSTransport"]
 
@@ -33,17 +33,7 @@ class TLSTransport(SocketBase):
         return self._session.sent
 
     def handshake(self, deadline: float | None = None) -> None:
-        while True:
-            with self._lock:
-                try:
-                    self._tls.do_handshake()
-                    return
-                except ssl.SSLWantReadError:
-                    wanted = READ
-                except ssl.SSLWantWriteError:
-                    wanted = WRITE
-                except TimeoutError as error:
-                    raise lost(error) from None
+        while wanted := self._session.handshake_now():
             self._wait(wanted, deadline)
 
     def read(self) -> bytes | None:

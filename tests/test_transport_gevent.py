@@ -610,7 +610,7 @@ def test_the_kernel_giving_up_a_peer_in_the_handshake_is_not_a_deadline() -> Non
 
     one, two = tls_sockets()
     server: Any = transport_for_greenlets(one)
-    server._tls = Session()
+    server._session.replace(Session())
     with pytest.raises(ConnectionAbortedError, match="timed out"):
         server.handshake(late())
     server.close()

@@ -334,7 +334,7 @@ def test_a_closed_one_touches_nothing(ends: Ends) -> None:
     assert ends.session.recv_now() is None
     ends.session.close()
     assert ends.session.filled  # nobody waits for the descriptor of another one
-    for call in (ends.session.recv_now, lambda: ends.session.send(b"x")):
+    for call in (ends.session.handshake_now, ends.session.recv_now, lambda: ends.session.send(b"x")):
         with pytest.raises(OSError) as caught:
             call()
         assert caught.value.errno == errno.EBADF

@@ -27,8 +27,6 @@ __all__ = ["Frame", "Parser"]
 
 # From this length on, in bytes, a payload is worth gathering.
 _LARGE = 262144
-
-
 _TEXT = TEXT  # a number of C, where this is compiled
 
 
